@@ -1,0 +1,1 @@
+//! Every limit and knob under Kafka's names.

@@ -1,0 +1,1 @@
+//! Machines of one shape: decide, append, replay.

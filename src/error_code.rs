@@ -1,0 +1,1 @@
+//! Kafka's error codes, the only error type towards clients.

@@ -1,0 +1,1 @@
+//! Counters and HDR histograms, one set per shard.

@@ -1,0 +1,1 @@
+//! Kafka's wire: frames, the bounded codec, one file per API family.

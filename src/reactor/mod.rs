@@ -1,0 +1,1 @@
+//! The machine lives here: the turn, ring, net, commit, mesh, clock, background.

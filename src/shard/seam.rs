@@ -1,0 +1,122 @@
+//! The seam between deciding and doing: everything that can happen to a shard, and everything it can do to the world.
+//! A new variant is an architectural change: rare, and drawn in the README.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::message::Message;
+use crate::journal::JournalBlock;
+use crate::types::{Offset, ShardId};
+
+/// One client connection of one core. The generation keeps a late effect from reaching the slot's next tenant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Counts the journal commits of one shard; they are issued and completed in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CommitId(pub u64);
+
+/// Names a read, a write or a change of files until its `Event` comes back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OperationId(pub u64);
+
+#[derive(Debug)]
+pub enum Event {
+    /// A client connected through the listener of this index (in the order of `listeners`).
+    Opened { connection: ConnectionId, listener: u16 },
+    /// One whole request without its length prefix. The buffer belongs to the shard alone, so batches are stamped in place.
+    Request { connection: ConnectionId, frame: BytesMut },
+    /// The connection is gone; nothing sent to it any more will arrive.
+    Closed { connection: ConnectionId },
+    /// Another core speaks.
+    Message { from: ShardId, message: Message },
+    /// This commit and all before it are on stable storage.
+    Committed { commit: CommitId },
+    /// A `Read` ended.
+    Read { operation: OperationId, bytes: Result<Bytes, FileError> },
+    /// A `Write` or a `File` ended.
+    Done { operation: OperationId, outcome: Result<(), FileError> },
+}
+
+#[derive(Debug)]
+pub enum Effect {
+    /// Chunks of one whole response, length prefix included. Responses of a connection leave in the order of these effects.
+    Respond { connection: ConnectionId, response: Vec<Bytes> },
+    /// Close after what was already given to `Respond` has been sent. Comes back as `Closed`.
+    Close { connection: ConnectionId },
+    /// Never dropped (invariant 5).
+    Send { to: ShardId, message: Message },
+    /// All that this turn appended, to be made durable at once.
+    Commit { commit: CommitId, block: JournalBlock },
+    /// Lazy write-back that lengthens a segment: `position` is where the last write of this file ended.
+    Write { operation: OperationId, file: FileName, position: u64, bytes: Vec<Bytes> },
+    /// Exactly `length` bytes, or fewer at the end of the file.
+    Read { operation: OperationId, file: FileName, position: u64, length: u32 },
+    /// Changes to one directory's files happen in the order of their effects; those of different directories in any.
+    File { operation: OperationId, change: FileChange },
+}
+
+/// A file of one partition, under Kafka's name: `<directory>/<20 digits of the base offset>.<extension>`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FileName {
+    /// `<log dir>/<topic>-<partition>`.
+    pub directory: Arc<str>,
+    pub base_offset: Offset,
+    pub kind: FileKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FileKind {
+    Log,
+    OffsetIndex,
+    TimeIndex,
+}
+
+impl FileKind {
+    pub fn extension(self) -> &'static str {
+        match self {
+            FileKind::Log => "log",
+            FileKind::OffsetIndex => "index",
+            FileKind::TimeIndex => "timeindex",
+        }
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:020}.{}", self.directory, self.base_offset, self.kind.extension())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum FileChange {
+    /// Creates the partition's directory; it already existing is fine.
+    CreateDirectory { directory: Arc<str> },
+    /// Renames the directory aside, then deletes it with all that is in it. It not existing is fine.
+    DeleteDirectory { directory: Arc<str> },
+    /// The whole content of a small file, atomically and durably: written beside it, synced, renamed, directory synced.
+    Replace { path: Arc<str>, bytes: Bytes },
+    /// The exact length of a segment whose last block was padded.
+    Truncate { file: FileName, length: u64 },
+    /// It not existing is fine.
+    Delete { file: FileName },
+    /// Everything written to these files so far is on stable storage, their directory entries included. Many files cost
+    /// one flush of the file system, not one each.
+    Sync { files: Vec<FileName> },
+}
+
+/// What a file said instead of obeying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileError {
+    /// ENOSPC, EDQUOT or EFBIG: foreseen, tried again later.
+    NoSpace,
+    /// The file is not there.
+    NotFound,
+    /// Anything else, as the operating system words it.
+    Failed(String),
+}
