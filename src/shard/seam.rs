@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::message::Message;
 use crate::journal::JournalBlock;
-use crate::types::{Offset, ShardId};
+use crate::types::{Offset, ShardId, TopicId};
 
 /// One client connection of one core. The generation keeps a late effect from reaching the slot's next tenant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -95,8 +95,9 @@ impl fmt::Display for FileName {
 
 #[derive(Clone, Debug)]
 pub enum FileChange {
-    /// Creates the partition's directory; it already existing is fine.
-    CreateDirectory { directory: Arc<str> },
+    /// Creates the partition's directory and in it Kafka's `partition.metadata` (`version: 0`, `topic_id: <id>`), unsynced;
+    /// it already existing is fine. The file tells recovery whose directory it is when a topic was created again.
+    CreateDirectory { directory: Arc<str>, topic: TopicId },
     /// Renames the directory aside, then deletes it with all that is in it. It not existing is fine.
     DeleteDirectory { directory: Arc<str> },
     /// The whole content of a small file, atomically and durably: written beside it, synced, renamed, directory synced.
