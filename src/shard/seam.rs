@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::message::Message;
+pub use crate::journal::CommitId;
 use crate::journal::JournalBlock;
 use crate::types::{Offset, ShardId, TopicId};
 
@@ -16,10 +17,6 @@ pub struct ConnectionId {
     pub slot: u32,
     pub generation: u32,
 }
-
-/// Counts the journal commits of one shard; they are issued and completed in this order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct CommitId(pub u64);
 
 /// Names a read, a write or a change of files until its `Event` comes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
