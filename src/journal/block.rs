@@ -9,22 +9,19 @@
 use bytes::{Buf, BufMut, Bytes};
 
 use super::{BLOCK_ALIGNMENT_BYTES, CommitId, JournalEntry, Run};
+use crate::record::RecordBatch;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, Uuid};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"GnJl");
 const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 64;
+const BLOCK_HEADER_BYTES: usize = 64;
 const TABLE_ENTRY_BYTES: usize = 40;
 /// Magic and checksum themselves lie outside the checksum.
 const CHECKED_FROM: usize = 8;
-/// A record batch's length field counts from here, and its own checksum covers from `BATCH_CHECKED_FROM`.
-const BATCH_LENGTH_FROM: usize = 12;
-const BATCH_CHECKED_FROM: usize = 21;
-const BATCH_HEADER_BYTES: usize = 61;
 
 /// Bytes of a block before padding.
 pub(super) fn block_bytes(entries: u64, payload_bytes: u64) -> u64 {
-    HEADER_BYTES as u64 + entries * TABLE_ENTRY_BYTES as u64 + payload_bytes
+    BLOCK_HEADER_BYTES as u64 + entries * TABLE_ENTRY_BYTES as u64 + payload_bytes
 }
 
 /// All that one turn appended, to be written in one piece, durably, at `position` of the shard's file number `file`.
@@ -70,10 +67,10 @@ impl JournalBlock {
         assert!(buffer.len() == self.length());
         let (head, mut rest) = buffer.split_at_mut(self.header.head_bytes() as usize);
         self.header.encode(head);
-        let mut table = &mut head[HEADER_BYTES..];
+        let mut table = &mut head[BLOCK_HEADER_BYTES..];
         for entry in &self.entries {
             TableEntry::of(entry).encode(&mut table);
-            rest.put_slice(&entry.batch);
+            rest.put_slice(entry.batch.bytes());
         }
         assert!(table.is_empty());
         rest.fill(0);
@@ -120,7 +117,7 @@ impl Header {
     }
 
     fn parse_unchecked(bytes: &[u8]) -> Option<(Header, u32)> {
-        let mut head = bytes.get(..HEADER_BYTES)?;
+        let mut head = bytes.get(..BLOCK_HEADER_BYTES)?;
         let (magic, crc) = (head.get_u32(), head.get_u32());
         if magic != MAGIC || head.get_u8() != VERSION {
             return None;
@@ -140,7 +137,7 @@ impl Header {
 
     /// The version of a block that another version of this program wrote.
     pub fn foreign_version(bytes: &[u8]) -> Option<u8> {
-        let mut head = bytes.get(..HEADER_BYTES)?;
+        let mut head = bytes.get(..BLOCK_HEADER_BYTES)?;
         let magic = head.get_u32();
         head.advance(4);
         let version = head.get_u8();
@@ -152,7 +149,7 @@ impl Header {
 pub(super) fn parse_entries(bytes: &Bytes, header: &Header) -> Option<Vec<JournalEntry>> {
     let payload_from = header.head_bytes() as usize;
     let payload_upto = payload_from.checked_add(usize::try_from(header.payload_bytes).ok()?)?;
-    let mut table = bytes.get(HEADER_BYTES..payload_from)?;
+    let mut table = bytes.get(BLOCK_HEADER_BYTES..payload_from)?;
     let mut payload = (payload_upto <= bytes.len()).then(|| bytes.slice(payload_from..payload_upto))?;
     let mut entries = Vec::with_capacity(header.entries as usize);
     while !table.is_empty() {
@@ -160,8 +157,10 @@ pub(super) fn parse_entries(bytes: &Bytes, header: &Header) -> Option<Vec<Journa
         if pinned.length as usize > payload.len() {
             return None;
         }
-        let entry = JournalEntry { partition: pinned.partition, batch: payload.split_to(pinned.length as usize) };
-        if !pinned.is_whole(&entry.batch) {
+        let batch = RecordBatch::parse(payload.split_to(pinned.length as usize)).ok()?;
+        let entry = JournalEntry { partition: pinned.partition, batch };
+        // The batch's own checksum begins behind the fields that the broker stamps: the table answers for those.
+        if TableEntry::of(&entry) != pinned {
             return None;
         }
         entries.push(entry);
@@ -181,13 +180,14 @@ struct TableEntry {
 
 impl TableEntry {
     fn of(entry: &JournalEntry) -> TableEntry {
-        let mut batch = &entry.batch[..];
-        let base_offset = batch.get_i64();
-        batch.advance(4);
-        let leader_epoch = batch.get_i32();
-        batch.advance(1);
-        let length = u32::try_from(entry.batch.len()).expect("append bounds a batch by the file");
-        TableEntry { partition: entry.partition, base_offset, leader_epoch, length, crc: batch.get_u32() }
+        let header = entry.batch.header();
+        TableEntry {
+            partition: entry.partition,
+            base_offset: header.base_offset,
+            leader_epoch: header.partition_leader_epoch,
+            length: u32::try_from(entry.batch.size()).expect("append bounds a batch by the file"),
+            crc: header.crc,
+        }
     }
 
     fn encode(&self, target: &mut &mut [u8]) {
@@ -210,42 +210,29 @@ impl TableEntry {
             crc: table.get_u32(),
         }
     }
-
-    /// Every byte of the batch is pinned: the first 21 by the table, the others by the batch's own checksum.
-    fn is_whole(&self, batch: &[u8]) -> bool {
-        let Some(mut head) = batch.get(..BATCH_HEADER_BYTES) else { return false };
-        let base_offset = head.get_i64();
-        let length = head.get_i32();
-        let (leader_epoch, magic, crc) = (head.get_i32(), head.get_u8(), head.get_u32());
-        base_offset == self.base_offset
-            && leader_epoch == self.leader_epoch
-            && magic == 2
-            && crc == self.crc
-            && i64::from(length) + BATCH_LENGTH_FROM as i64 == batch.len() as i64
-            && crc32c::crc32c(&batch[BATCH_CHECKED_FROM..]) == crc
-    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::record::{HEADER_BYTES, LENGTH_PREFIX_BYTES};
     use bytes::BytesMut;
 
-    /// A batch in the record batch's outer form, with `payload_bytes` of filler that differ from batch to batch.
-    pub fn batch(base_offset: Offset, payload_bytes: usize) -> Bytes {
-        let mut bytes = BytesMut::zeroed(BATCH_HEADER_BYTES + payload_bytes);
-        let length = (bytes.len() - BATCH_LENGTH_FROM) as i32;
-        for (i, byte) in bytes[BATCH_CHECKED_FROM..].iter_mut().enumerate() {
+    /// A batch of `payload_bytes` of filler behind its header, which differ from batch to batch.
+    pub fn batch(base_offset: Offset, payload_bytes: usize) -> RecordBatch {
+        let mut bytes = BytesMut::zeroed(HEADER_BYTES + payload_bytes);
+        let length = (bytes.len() - LENGTH_PREFIX_BYTES) as i32;
+        for (i, byte) in bytes[21..].iter_mut().enumerate() {
             *byte = (i as u64 * 31 + base_offset as u64 * 7) as u8;
         }
-        let crc = crc32c::crc32c(&bytes[BATCH_CHECKED_FROM..]);
+        let crc = crc32c::crc32c(&bytes[21..]);
         let mut head = &mut bytes[..];
         head.put_i64(base_offset);
         head.put_i32(length);
         head.put_i32(5);
         head.put_u8(2);
         head.put_u32(crc);
-        bytes.freeze()
+        RecordBatch::parse(bytes.freeze()).expect("whole")
     }
 
     pub fn entry(partition: i32, base_offset: Offset, payload_bytes: usize) -> JournalEntry {
@@ -262,7 +249,7 @@ pub(super) mod tests {
             file_commit: CommitId(40),
             commit: CommitId(41),
             entries: entries.len() as u32,
-            payload_bytes: entries.iter().map(|entry| entry.batch.len() as u64).sum(),
+            payload_bytes: entries.iter().map(|entry| entry.batch.size() as u64).sum(),
         };
         JournalBlock { file: 1, position: 8192, header, entries }
     }

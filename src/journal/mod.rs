@@ -12,13 +12,12 @@ mod writer;
 
 use std::fmt;
 
-use bytes::Bytes;
-
 pub use block::JournalBlock;
 pub use checkpoint::{Checkpoint, CheckpointError, PartitionCheckpoint, merge};
 pub use recovery::{JournalError, Recovered, recover};
 pub use writer::Journal;
 
+use crate::record::RecordBatch;
 use crate::types::{PartitionId, ShardId};
 
 /// Blocks start at multiples of this, so that a durable write never reads, and never rewrites what an earlier one wrote.
@@ -47,8 +46,7 @@ pub struct Run {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JournalEntry {
     pub partition: PartitionId,
-    /// Whole, stamped and checked.
-    pub batch: Bytes,
+    pub batch: RecordBatch,
 }
 
 /// The shape of one shard's journal; fixed for a run.

@@ -70,8 +70,8 @@ impl Journal {
 
     /// The batch is at most `batch_bytes_max` long: a greater one is refused before it has an offset.
     pub fn append(&mut self, entry: JournalEntry) {
-        assert!(entry.batch.len() as u64 <= batch_bytes_max(&self.layout));
-        self.pending_bytes += entry.batch.len() as u64;
+        assert!(entry.batch.size() as u64 <= batch_bytes_max(&self.layout));
+        self.pending_bytes += entry.batch.size() as u64;
         self.pending.push_back(entry);
     }
 
@@ -93,9 +93,9 @@ impl Journal {
         }
         let active = self.active.as_mut()?;
         let limit = self.layout.block_bytes_max.min(self.layout.file_bytes - active.position);
-        let (mut count, mut payload_bytes) = (1, self.pending.front()?.batch.len() as u64);
+        let (mut count, mut payload_bytes) = (1, self.pending.front()?.batch.size() as u64);
         for entry in self.pending.iter().skip(1) {
-            let with_this = payload_bytes + entry.batch.len() as u64;
+            let with_this = payload_bytes + entry.batch.size() as u64;
             if block_bytes(count + 1, with_this) > limit {
                 break;
             }
@@ -144,7 +144,7 @@ impl Journal {
 
     fn active_has_room(&self) -> bool {
         let (Some(active), Some(first)) = (&self.active, self.pending.front()) else { return false };
-        active.position + block_bytes(1, first.batch.len() as u64) <= self.layout.file_bytes
+        active.position + block_bytes(1, first.batch.size() as u64) <= self.layout.file_bytes
     }
 
     /// This commit and all before it are on stable storage.
