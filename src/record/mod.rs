@@ -6,6 +6,7 @@
 mod builder;
 mod compression;
 mod header;
+mod produced;
 mod records;
 mod varint;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 pub use builder::BatchBuilder;
 pub use compression::Compression;
 pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, TimestampType, check_crc};
+pub use produced::{DECOMPRESSED_BYTES_MAX, ProduceRules, ProducedBatch, Rejection, StoredAs};
 pub use records::{Record, RecordHeader, Records, records};
 
 /// A whole, checked batch: magic 2, length equal to the buffer, CRC good. Cheap to clone; never altered.
