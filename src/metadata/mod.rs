@@ -1,1 +1,10 @@
-//! The cluster's facts: image and records.
+//! The cluster's facts: records, as the metadata log holds them, and the image that replaying them gives. Every core
+//! reads the same immutable image; only the owner of the metadata log makes the next one. Decides nothing.
+
+mod image;
+mod record;
+
+pub use image::{Broker, ImageError, MetadataImage, Partition, Topic};
+pub use record::{
+    BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, TopicRecord,
+};
