@@ -31,6 +31,8 @@ pub struct MetadataImage {
 pub struct Broker {
     pub id: BrokerId,
     pub incarnation: Uuid,
+    /// Offset of its registration in the metadata log.
+    pub epoch: i64,
     pub endpoints: Vec<Endpoint>,
     pub rack: Option<Arc<str>>,
     /// Registered, but may lead nothing.
@@ -282,8 +284,8 @@ impl MetadataImage {
     }
 
     fn apply_broker(&mut self, record: &BrokerRecord) {
-        let BrokerRecord { id, incarnation, endpoints, rack, fenced } = record.clone();
-        self.brokers.insert(id, Arc::new(Broker { id, incarnation, endpoints, rack, fenced }));
+        let BrokerRecord { id, incarnation, epoch, endpoints, rack, fenced } = record.clone();
+        self.brokers.insert(id, Arc::new(Broker { id, incarnation, epoch, endpoints, rack, fenced }));
     }
 
     fn apply_feature(&mut self, record: &FeatureRecord) {
@@ -401,8 +403,14 @@ mod tests {
         let broker = |port| {
             let endpoint =
                 Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port, security_protocol: 0 };
-            let record =
-                BrokerRecord { id: 1, incarnation: Uuid::ZERO, endpoints: vec![endpoint], rack: None, fenced: false };
+            let record = BrokerRecord {
+                id: 1,
+                incarnation: Uuid::ZERO,
+                epoch: 0,
+                endpoints: vec![endpoint],
+                rack: None,
+                fenced: false,
+            };
             MetadataRecord::Broker(record)
         };
         let image = image(&[broker(9092), broker(9093)]);
@@ -414,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_record_that_contradicts_the_others_is_refused_and_changes_nothing() {
-        let ids = |next_producer_id| MetadataRecord::ProducerIds { broker: 1, next_producer_id };
+        let ids = |next_producer_id| MetadataRecord::ProducerIds { broker: 1, broker_epoch: 0, next_producer_id };
         let mut image = orders_and_audit();
         image.apply(&ids(2000)).expect("forward");
         let unknown = Uuid([9; 16]);

@@ -1,4 +1,4 @@
-//! One fact of the metadata log, owned: what `protocol::MetadataRecord` is on the wire, in the words of this house.
+//! One fact of the metadata log, owned: what `protocol::MetadataRecord` is on the wire.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub enum MetadataRecord {
     /// Producer ids below are given away.
     ProducerIds {
         broker: BrokerId,
+        broker_epoch: i64,
         next_producer_id: ProducerId,
     },
     /// Changes nothing.
@@ -28,6 +29,8 @@ pub struct BrokerRecord {
     pub id: BrokerId,
     /// Drawn anew at each start of the broker's process.
     pub incarnation: Uuid,
+    /// Offset of this record in the metadata log: the later registration has the greater one.
+    pub epoch: i64,
     pub endpoints: Vec<Endpoint>,
     pub rack: Option<Arc<str>>,
     /// Registered, but may lead nothing.
