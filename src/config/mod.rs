@@ -1,1 +1,21 @@
-//! Every limit and knob under Kafka's names.
+//! Every limit and knob, under Kafka's names. Tables of keys are data: parsing, errors, DescribeConfigs and the README come
+//! from one row each. Values are typed here and asserted against each other here; no other room reads a text.
+
+mod broker;
+mod describe;
+mod gannet;
+mod ignored;
+mod key;
+mod listeners;
+mod properties;
+mod settings;
+mod topic;
+
+pub use broker::{BrokerConfig, Warning};
+pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_topic, keys_as_markdown};
+pub use gannet::{CommitMethod, Cores, GannetConfig};
+pub use key::{ConfigError, Importance, Key, Synonym, Valid, ValueType};
+pub use listeners::{Listener, SecurityProtocol};
+pub use properties::{Properties, PropertiesError, Property};
+pub use settings::Setting;
+pub use topic::{CleanupPolicy, CompressionType, MessageTimestampType, TopicConfig};

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::header::{ATTRIBUTES_AT, CRC_AT, HEADER_BYTES, LEADER_EPOCH_AT, LOG_APPEND_TIME_BIT, MAX_TIMESTAMP_AT};
 use super::header::{TimestampType, verify_crc};
 use super::{BatchBuilder, BatchError, BatchHeader, Compression, RecordBatch, Records, whole};
+use crate::config::{CompressionType, MessageTimestampType, TopicConfig};
 use crate::error_code::ErrorCode;
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -33,6 +34,29 @@ pub struct ProduceRules {
     pub key_required: bool,
     /// `compression.type`
     pub stored_as: StoredAs,
+}
+
+impl ProduceRules {
+    /// The rules of a topic with these settings, for a request that knows zstd or does not.
+    pub fn of(topic: &TopicConfig, zstd_allowed: bool) -> ProduceRules {
+        let compressed = |compression, level| StoredAs::Compressed { compression, level };
+        ProduceRules {
+            max_message_bytes: usize::try_from(topic.max_message_bytes).expect("the range of the key begins at 0"),
+            timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
+            timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+            log_append_time: topic.message_timestamp_type == MessageTimestampType::LogAppendTime,
+            zstd_allowed,
+            key_required: topic.cleanup_policy.compact,
+            stored_as: match topic.compression_type {
+                CompressionType::Producer => StoredAs::Produced,
+                CompressionType::Uncompressed => StoredAs::Uncompressed,
+                CompressionType::Gzip => compressed(Compression::Gzip, Some(topic.compression_gzip_level)),
+                CompressionType::Snappy => compressed(Compression::Snappy, None),
+                CompressionType::Lz4 => compressed(Compression::Lz4, None),
+                CompressionType::Zstd => compressed(Compression::Zstd, Some(topic.compression_zstd_level)),
+            },
+        }
+    }
 }
 
 /// How batches are kept, whatever the producer chose.
@@ -274,15 +298,7 @@ mod tests {
     const NOW: Timestamp = 1_700_000_000_000;
 
     fn rules() -> ProduceRules {
-        ProduceRules {
-            max_message_bytes: 1 << 20,
-            timestamp_before_max_ms: i64::MAX,
-            timestamp_after_max_ms: 3_600_000,
-            log_append_time: false,
-            zstd_allowed: true,
-            key_required: false,
-            stored_as: StoredAs::Produced,
-        }
+        ProduceRules::of(&TopicConfig::default(), true)
     }
 
     fn filled(mut builder: BatchBuilder) -> BytesMut {
