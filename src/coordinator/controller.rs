@@ -1,7 +1,10 @@
 //! `Controller`: decides what becomes of the cluster's facts. Lives beside the metadata log, on its owner's core. Topics
 //! are in `topics.rs`.
 
+use std::sync::Arc;
+
 use super::{BrokerRegistration, ControllerReply, ControllerRequest, Decision, ProducerIdBlock, Refusal};
+use crate::config::BrokerConfig;
 use crate::error_code::ErrorCode;
 use crate::metadata::{BrokerRecord, MetadataImage, MetadataRecord, Partition, PartitionRecord};
 use crate::types::{BrokerId, PartitionId, ProducerId, Time, TopicId, Uuid};
@@ -9,22 +12,9 @@ use crate::types::{BrokerId, PartitionId, ProducerId, Time, TopicId, Uuid};
 /// So many producer ids are given away at once: one record of the metadata log for a thousand producers.
 const PRODUCER_IDS_PER_BLOCK: i32 = 1000;
 
-/// What the configuration says about requests to the controller.
-#[derive(Clone, Debug)]
-pub struct ControllerRules {
-    /// `num.partitions`
-    pub partitions_default: i32,
-    /// `default.replication.factor`
-    pub replication_factor_default: i16,
-    /// `delete.topic.enable`
-    pub delete_topic_enable: bool,
-    /// Partitions of all topics together.
-    pub partitions_max: usize,
-}
-
 #[derive(Debug)]
 pub struct Controller {
-    pub(super) rules: ControllerRules,
+    pub(super) config: Arc<BrokerConfig>,
     random: Random,
 }
 
@@ -32,8 +22,8 @@ pub(super) type ControllerDecision = Decision<MetadataRecord, ControllerReply>;
 
 impl Controller {
     /// Topic ids are drawn from `seed`: another one at each start.
-    pub fn new(rules: ControllerRules, seed: u64) -> Controller {
-        Controller { rules, random: Random(seed) }
+    pub fn new(config: Arc<BrokerConfig>, seed: u64) -> Controller {
+        Controller { config, random: Random(seed) }
     }
 
     /// `image` has every record decided so far applied, committed or not: a decision must see those before it.
@@ -145,14 +135,11 @@ pub(super) mod tests {
 
     impl Cluster {
         pub fn of(brokers: BrokerId) -> Cluster {
-            let rules = ControllerRules {
-                partitions_default: 3,
-                replication_factor_default: 1,
-                delete_topic_enable: true,
-                partitions_max: 100,
-            };
-            let controller = Controller::new(rules, 42);
-            let mut cluster = Cluster { controller, image: MetadataImage::new("cluster".into()) };
+            let mut config = BrokerConfig { num_partitions: 3, ..BrokerConfig::default() };
+            config.gannet.partitions_max = 100;
+            let config = Arc::new(config);
+            let image = MetadataImage::new("cluster".into(), config.clone());
+            let mut cluster = Cluster { controller: Controller::new(config, 42), image };
             for id in 1..=brokers {
                 cluster.handle(ControllerRequest::RegisterBroker(registration(id, false)));
             }

@@ -7,7 +7,7 @@ mod request;
 mod topic_name;
 mod topics;
 
-pub use controller::{Controller, ControllerRules};
+pub use controller::Controller;
 pub use request::{
     BrokerRegistration, ControllerReply, ControllerRequest, CreatePartitionsResult, CreateTopicResult, CreatedTopic,
     DeleteTopicResult, NewPartitions, NewTopic, ProducerIdBlock, Refusal, TopicReference,

@@ -112,7 +112,11 @@ impl Controller {
             let message = format!("Null value not supported for topic configs: {}", without_value.join(","));
             return Err(Refusal::new(ErrorCode::InvalidConfig, message));
         }
-        Ok(configs.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect())
+        let configs = configs.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+        match self.config.topic_config(&configs) {
+            Ok(_) => Ok(configs),
+            Err(error) => Err(Refusal::new(ErrorCode::InvalidConfig, error.to_string())),
+        }
     }
 
     /// The replicas of a new topic, chosen by the client or here. Never empty.
@@ -131,12 +135,12 @@ impl Controller {
             return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
         }
         let partitions = match topic.partitions {
-            -1 => self.rules.partitions_default,
+            -1 => self.config.num_partitions,
             partitions => partitions,
         };
         let replication_factor = match topic.replication_factor {
-            -1 => self.rules.replication_factor_default,
-            replication_factor => replication_factor,
+            -1 => self.config.default_replication_factor,
+            replication_factor => i32::from(replication_factor),
         };
         let partitions = usize::try_from(partitions).expect("positive: the default is checked when it is read");
         self.check_partitions_max(&topic.name, existing, partitions)?;
@@ -148,7 +152,7 @@ impl Controller {
         &mut self,
         image: &MetadataImage,
         partitions: usize,
-        replication_factor: i16,
+        replication_factor: i32,
     ) -> Result<Assignment, Refusal> {
         let brokers: Vec<BrokerId> = image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id).collect();
         let replicas = usize::try_from(replication_factor).expect("positive: the default is checked when it is read");
@@ -164,7 +168,7 @@ impl Controller {
     }
 
     fn check_partitions_max(&self, name: &str, existing: usize, added: usize) -> Result<(), Refusal> {
-        let (total, limit) = (existing.saturating_add(added), self.rules.partitions_max);
+        let (total, limit) = (existing.saturating_add(added), self.config.gannet.partitions_max as usize);
         if total <= limit {
             return Ok(());
         }
@@ -206,7 +210,7 @@ impl Controller {
     }
 
     fn find_to_delete<'a>(&self, image: &'a MetadataImage, topic: &TopicReference) -> Result<&'a Arc<Topic>, Refusal> {
-        if !self.rules.delete_topic_enable {
+        if !self.config.delete_topic_enable {
             return Err(ErrorCode::TopicDeletionDisabled.into());
         }
         match (&topic.name, topic.id) {
@@ -274,7 +278,7 @@ impl Controller {
                 }
                 assignments.clone()
             }
-            None => self.place(image, added, replication_factor as i16)?,
+            None => self.place(image, added, replication_factor as i32)?,
         };
         let leaders = elect(image, &assignment)?;
         plan.partitions += added;

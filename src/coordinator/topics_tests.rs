@@ -93,6 +93,12 @@ fn impossible_topics_are_refused_in_kafkas_words() {
             "Null value not supported for topic configs: retention.ms",
         ),
     ];
+    for (key, value) in [("retention.ms", "soon"), ("retention", "1000")] {
+        let configs = vec![(key.to_owned(), Some(value.to_owned()))];
+        let (error_code, message) = refused(&mut cluster, NewTopic { configs, ..topic("new") });
+        assert_eq!(error_code, ErrorCode::InvalidConfig);
+        assert!(message.contains(key), "{message}");
+    }
     for (topic, error_code, message) in cases {
         assert_eq!(refused(&mut cluster, topic), (error_code, message.to_owned()));
     }
@@ -167,7 +173,8 @@ fn settings_come_with_the_topic() {
     let configs = vec![("retention.ms".to_owned(), Some("1000".to_owned()))];
     let created = cluster.create(NewTopic { configs, ..topic("orders") }).expect("created");
     assert_eq!(created.configs["retention.ms"], "1000");
-    assert_eq!(cluster.image.topic("orders").expect("created").configs, created.configs);
+    let orders = cluster.image.topic("orders").expect("created");
+    assert_eq!((&orders.configs, orders.config.retention_ms), (&created.configs, 1000));
 }
 
 #[test]
@@ -239,7 +246,7 @@ fn a_topic_named_and_numbered_in_one_request_is_deleted_once() {
 fn deletion_can_be_disabled() {
     let mut cluster = Cluster::of(1);
     cluster.create(topic("orders")).expect("created");
-    cluster.controller.rules.delete_topic_enable = false;
+    Arc::make_mut(&mut cluster.controller.config).delete_topic_enable = false;
     let results = delete(&mut cluster, vec![TopicReference::by_name("orders")]);
     assert_eq!(results[0].outcome.clone().expect_err("disabled").error_code, ErrorCode::TopicDeletionDisabled);
     assert!(cluster.image.topic("orders").is_some());

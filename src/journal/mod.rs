@@ -17,6 +17,7 @@ pub use checkpoint::{Checkpoint, CheckpointError, PartitionCheckpoint, merge};
 pub use recovery::{JournalError, Recovered, recover};
 pub use writer::Journal;
 
+use crate::config::GannetConfig;
 use crate::record::RecordBatch;
 use crate::types::{PartitionId, ShardId};
 
@@ -59,8 +60,20 @@ pub struct JournalLayout {
     pub file_bytes: u64,
     /// A block takes no further batch beyond this; one batch that is larger gets a block to itself.
     pub block_bytes_max: u64,
-    /// Commits that may be under way at once; at least 1. Written into every block, since recovery needs it.
-    pub commits_in_flight_max: u8,
+    /// Commits that may be under way at once; 1 to 255. Written into every block, since recovery needs it.
+    pub commits_in_flight_max: u16,
+}
+
+impl JournalLayout {
+    pub fn of(shard: ShardId, config: &GannetConfig) -> JournalLayout {
+        JournalLayout {
+            shard,
+            files: config.journal_files,
+            file_bytes: config.journal_file_bytes(),
+            block_bytes_max: config.commit_bytes,
+            commits_in_flight_max: config.commits_in_flight,
+        }
+    }
 }
 
 /// The largest batch that `Journal::append` takes: a block holding it alone still fits into one file.
@@ -94,6 +107,14 @@ impl fmt::Display for JournalFileName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::BrokerConfig;
+
+    #[test]
+    fn every_batch_that_the_configuration_allows_fits_into_a_journal_file() {
+        let config = BrokerConfig::default();
+        let layout = JournalLayout::of(ShardId(0), &config.gannet);
+        assert!(config.batch_bytes_max() <= batch_bytes_max(&layout));
+    }
 
     #[test]
     fn only_a_journals_own_names_are_read_as_such() {

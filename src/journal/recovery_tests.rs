@@ -22,7 +22,7 @@ impl Disk {
     }
 
     /// Starts the next run as the broker does: with a table that says that all before is in the segments.
-    fn start(&mut self, in_flight: u8) -> Journal {
+    fn start(&mut self, in_flight: u16) -> Journal {
         let first_generation = self.recover().expect("undamaged").next_generation;
         let run = Run { first_generation, salt: first_generation * 1000 };
         let layout = JournalLayout {
@@ -380,7 +380,7 @@ proptest! {
 
     #[test]
     fn whatever_the_crash_acknowledged_batches_come_back_in_order_and_no_others(
-        steps in steps(), in_flight in 1..4u8, files in 2..5u16,
+        steps in steps(), in_flight in 1..4u16, files in 2..5u16,
     ) {
         let mut disk = Disk::new(files);
         let mut journal = disk.start(in_flight);

@@ -51,8 +51,7 @@ impl Journal {
         assert!(layout.files >= 2);
         assert!(layout.file_bytes >= BLOCK_ALIGNMENT_BYTES);
         assert!(layout.file_bytes.is_multiple_of(BLOCK_ALIGNMENT_BYTES));
-        assert!(layout.file_bytes <= i32::MAX as u64);
-        assert!(layout.commits_in_flight_max > 0);
+        assert!((1..=255).contains(&layout.commits_in_flight_max));
         Journal {
             layout,
             run,
@@ -110,7 +109,7 @@ impl Journal {
             header: Header {
                 run: self.run,
                 shard: self.layout.shard,
-                commits_in_flight_max: self.layout.commits_in_flight_max,
+                commits_in_flight_max: u8::try_from(self.layout.commits_in_flight_max).expect("at most 255"),
                 generation: active.generation,
                 file_commit: active.first_commit,
                 commit,

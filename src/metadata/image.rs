@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::record::{
     BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, TopicRecord,
 };
+use crate::config::{BrokerConfig, TopicConfig};
 use crate::types::{BrokerId, LeaderEpoch, Map, PartitionId, ProducerId, TopicId, Uuid};
 
 /// Invariants:
@@ -17,6 +18,9 @@ use crate::types::{BrokerId, LeaderEpoch, Map, PartitionId, ProducerId, TopicId,
 #[derive(Clone, Debug)]
 pub struct MetadataImage {
     cluster_id: Arc<str>,
+    /// Of this broker: what a topic does not set itself comes from here.
+    config: Arc<BrokerConfig>,
+    topic_defaults: Arc<TopicConfig>,
     version: u64,
     brokers: BTreeMap<BrokerId, Arc<Broker>>,
     names: Arc<BTreeMap<Arc<str>, TopicId>>,
@@ -46,7 +50,7 @@ impl Broker {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Topic {
     pub name: Arc<str>,
     pub id: TopicId,
@@ -54,6 +58,8 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
     /// Settings of this topic that differ from the broker's.
     pub configs: BTreeMap<String, String>,
+    /// Those and, for the others, this broker's.
+    pub config: Arc<TopicConfig>,
 }
 
 impl Topic {
@@ -116,10 +122,12 @@ impl fmt::Display for ImageError {
 impl std::error::Error for ImageError {}
 
 impl MetadataImage {
-    /// Before the first record.
-    pub fn new(cluster_id: Arc<str>) -> MetadataImage {
+    /// Before the first record, as a broker of this configuration sees it.
+    pub fn new(cluster_id: Arc<str>, config: Arc<BrokerConfig>) -> MetadataImage {
         MetadataImage {
             cluster_id,
+            topic_defaults: Arc::new(config.topic.clone()),
+            config,
             version: 0,
             brokers: BTreeMap::new(),
             names: Arc::default(),
@@ -231,7 +239,13 @@ impl MetadataImage {
         if self.names.contains_key(name) || self.topics.contains_key(id) {
             return Err(ImageError::TopicExists { name: name.clone() });
         }
-        let topic = Topic { name: name.clone(), id: *id, partitions: Vec::new(), configs: BTreeMap::new() };
+        let topic = Topic {
+            name: name.clone(),
+            id: *id,
+            partitions: Vec::new(),
+            configs: BTreeMap::new(),
+            config: self.topic_defaults.clone(),
+        };
         Arc::make_mut(&mut self.names).insert(name.clone(), *id);
         Arc::make_mut(&mut self.topics).insert(*id, Arc::new(topic));
         Ok(*id)
@@ -269,18 +283,24 @@ impl MetadataImage {
     }
 
     fn apply_config(&mut self, record: &ConfigRecord) -> Result<Option<TopicId>, ImageError> {
-        let (configs, changed) = match &record.resource {
-            ConfigResource::Broker(broker) => (self.broker_configs.entry(*broker).or_default(), None),
-            ConfigResource::Topic(name) => {
-                let id = *self.names.get(name).ok_or(ImageError::UnknownTopicName { name: name.clone() })?;
-                (&mut self.topic_mut(id).configs, Some(id))
-            }
-        };
-        match &record.value {
+        let set = |configs: &mut BTreeMap<String, String>| match &record.value {
             Some(value) => configs.insert(record.key.clone(), value.clone()),
             None => configs.remove(&record.key),
         };
-        Ok(changed)
+        match &record.resource {
+            ConfigResource::Broker(broker) => {
+                set(self.broker_configs.entry(*broker).or_default());
+                Ok(None)
+            }
+            ConfigResource::Topic(name) => {
+                let id = *self.names.get(name).ok_or(ImageError::UnknownTopicName { name: name.clone() })?;
+                let config = self.config.clone();
+                let topic = self.topic_mut(id);
+                set(&mut topic.configs);
+                topic.config = Arc::new(effective(&config, &topic.configs));
+                Ok(Some(id))
+            }
+        }
     }
 
     fn apply_broker(&mut self, record: &BrokerRecord) {
@@ -299,6 +319,21 @@ impl MetadataImage {
         let topic = Arc::make_mut(&mut self.topics).get_mut(&id).expect("the caller has seen it");
         Arc::make_mut(topic)
     }
+}
+
+/// A topic's settings in force. A setting that this broker's limits no longer allow was sound when it was made; the
+/// broker's own stands in for it, since a topic without settings would be none.
+fn effective(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> TopicConfig {
+    broker.topic_config(overrides).unwrap_or_else(|_| {
+        let mut sound = BTreeMap::new();
+        for (key, value) in overrides {
+            sound.insert(key.clone(), value.clone());
+            if broker.topic_config(&sound).is_err() {
+                sound.remove(key);
+            }
+        }
+        broker.topic_config(&sound).expect("each was added only if all hold together, the broker's own hold alone")
+    })
 }
 
 #[cfg(test)]
@@ -332,7 +367,7 @@ mod tests {
     }
 
     fn image(records: &[MetadataRecord]) -> MetadataImage {
-        let mut image = MetadataImage::new("cluster".into());
+        let mut image = MetadataImage::new("cluster".into(), Arc::default());
         for record in records {
             image.apply(record).expect("consistent");
         }
@@ -393,9 +428,24 @@ mod tests {
     fn a_setting_is_made_and_taken_back() {
         let mut image = orders_and_audit();
         image.apply(&setting("orders", Some("5"))).expect("exists");
-        assert_eq!(image.topic("orders").expect("exists").configs["retention.ms"], "5");
+        let orders = image.topic("orders").expect("exists");
+        assert_eq!((&*orders.configs["retention.ms"], orders.config.retention_ms), ("5", 5));
         assert_eq!(image.apply(&setting("orders", None)), Ok(Some(ORDERS)));
-        assert!(image.topic("orders").expect("exists").configs.is_empty());
+        let orders = image.topic("orders").expect("exists");
+        assert!(orders.configs.is_empty());
+        assert_eq!(*orders.config, TopicConfig::default());
+    }
+
+    #[test]
+    fn a_setting_that_is_no_longer_allowed_leaves_the_others_in_force() {
+        let mut image = orders_and_audit();
+        for (key, value) in [("max.message.bytes", "-7"), ("retention.ms", "5"), ("of.tomorrow", "1")] {
+            let (resource, key, value) =
+                (ConfigResource::Topic("orders".into()), key.to_owned(), Some(value.to_owned()));
+            image.apply(&MetadataRecord::Config(ConfigRecord { resource, key, value })).expect("exists");
+        }
+        let config = TopicConfig { retention_ms: 5, ..TopicConfig::default() };
+        assert_eq!(*image.topic("orders").expect("exists").config, config);
     }
 
     #[test]
