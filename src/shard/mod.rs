@@ -1,7 +1,253 @@
-//! All that one core owns.
+//! All that one core owns: partitions, their journal, connections, and who waits for what. Events in, effects out; it
+//! never waits, reads a clock or touches the machine. It routes and remembers; rules live in `partition`, `log` and
+//! `coordinator`. One file per verb.
 
+mod append;
+mod cold;
+mod commit;
+mod configs;
+mod connection;
+mod control;
+mod fetch;
 mod message;
+mod metadata;
+mod offsets;
+mod owner_fetch;
+mod owner_offsets;
+mod produce;
+mod request;
 mod seam;
+mod session;
+mod storage;
+mod topics;
 
-pub use message::Message;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+pub use message::*;
 pub use seam::*;
+
+use crate::config::BrokerConfig;
+use crate::coordinator::BrokerRegistration;
+use crate::journal::Journal;
+use crate::log::{Log, RecoveredLog};
+use crate::metadata::MetadataImage;
+use crate::metrics::Metrics;
+use crate::partition::Partition;
+use crate::types::{Deadline, Map, PartitionId, ShardId, Time, Uuid};
+
+/// What a shard starts from.
+pub struct ShardStart {
+    pub id: ShardId,
+    pub shards: u16,
+    pub config: Arc<BrokerConfig>,
+    pub image: Arc<MetadataImage>,
+    pub journal: Journal,
+    /// Where the checkpoint table of this shard is kept.
+    pub checkpoint_path: Arc<str>,
+    /// The recovered logs of the partitions that this shard owns, with their directories.
+    pub logs: Vec<(PartitionId, Arc<str>, RecoveredLog)>,
+    /// The same for all shards of this start; shard 0 registers the broker with it.
+    pub registration: BrokerRegistration,
+    /// Seeds what has to look random: topic ids, session ids.
+    pub seed: u64,
+}
+
+pub struct Shard {
+    id: ShardId,
+    shards: u16,
+    config: Arc<BrokerConfig>,
+    image: Arc<MetadataImage>,
+    /// Drawn anew at each start of the process.
+    incarnation: Uuid,
+    partitions: Map<PartitionId, Partition>,
+    journal: Journal,
+    commits: commit::Commits,
+    connections: Map<ConnectionId, connection::Connection>,
+    appends: append::Appends,
+    produces: produce::Produces,
+    fetches: fetch::Fetches,
+    owner_fetches: owner_fetch::OwnerFetches,
+    offsets: offsets::OffsetCalls,
+    owner_offsets: owner_offsets::Scans,
+    control: control::Control,
+    topics: topics::TopicCalls,
+    sessions: session::Sessions,
+    storage: storage::Storage,
+    cold: cold::Cold,
+    timers: BTreeMap<(Deadline, u64), Timer>,
+    next_token: u64,
+    stopping: bool,
+    pub metrics: Metrics,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    /// A parked fetch of this owner answers with what there is.
+    Fetch { token: u64 },
+    /// Produce requests whose `timeout.ms` has passed.
+    Produce,
+    /// Time to look at dirty and refused bytes.
+    Storage,
+    /// Producers that were silent for long are forgotten.
+    ExpireProducers,
+}
+
+/// How often `producer.id.expiration.ms` is applied.
+const EXPIRE_PRODUCERS_INTERVAL_MS: u64 = 600_000;
+
+impl Shard {
+    /// The logs were recovered before, so nothing has to be read to open them.
+    pub fn open(now: Time, start: ShardStart, effects: &mut Vec<Effect>) -> Shard {
+        let storage = storage::Storage::new(&start.config, start.shards, start.checkpoint_path.clone());
+        let mut shard = Shard {
+            id: start.id,
+            shards: start.shards,
+            control: control::Control::new(&start),
+            sessions: session::Sessions::new(start.id, start.shards, &start.config, start.seed),
+            config: start.config,
+            image: start.image,
+            incarnation: start.registration.incarnation,
+            partitions: Map::default(),
+            journal: start.journal,
+            commits: commit::Commits::default(),
+            connections: Map::default(),
+            appends: append::Appends::default(),
+            produces: produce::Produces::default(),
+            fetches: fetch::Fetches::default(),
+            owner_fetches: owner_fetch::OwnerFetches::default(),
+            offsets: offsets::OffsetCalls::default(),
+            owner_offsets: owner_offsets::Scans::default(),
+            topics: topics::TopicCalls::default(),
+            storage,
+            cold: cold::Cold::default(),
+            timers: BTreeMap::new(),
+            next_token: 1,
+            stopping: false,
+            metrics: Metrics::default(),
+        };
+        for (id, directory, recovered) in start.logs {
+            assert!(id.owner(shard.shards) == shard.id);
+            let (config, leader_epoch) = shard.facts_of(id);
+            let partition = Partition::lead(id, directory, Log::open(config, recovered), leader_epoch);
+            shard.partitions.insert(id, partition);
+        }
+        shard.set_timer(now.after_ms(EXPIRE_PRODUCERS_INTERVAL_MS), Timer::ExpireProducers);
+        if shard.id == ShardId(0) {
+            assert!(shard.partitions.contains_key(&PartitionId::METADATA), "the metadata log is recovered first");
+            shard.register(now, start.registration, effects);
+        }
+        shard
+    }
+
+    /// Bounded work; never waits.
+    pub fn step(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Opened { connection, listener } => {
+                self.connections.insert(connection, connection::Connection::new(listener));
+            }
+            Event::Request { connection, frame } => self.on_request(now, connection, frame, effects),
+            Event::Closed { connection } => {
+                self.connections.remove(&connection);
+                self.on_connection_closed(connection);
+            }
+            Event::Message { from, message } => self.on_message(now, from, message, effects),
+            Event::Committed { commit } => self.on_committed(now, commit, effects),
+            Event::Read { operation, bytes } => self.on_read(now, operation, bytes, effects),
+            Event::Done { operation, outcome } => self.on_done(now, operation, outcome, effects),
+        }
+    }
+
+    /// Due timers, write-back, and at most one commit of all that the turn appended.
+    pub fn end_turn(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        while let Some(timer) = self.take_due_timer(now) {
+            match timer {
+                Timer::Fetch { token } => self.on_fetch_deadline(now, token, effects),
+                Timer::Produce => self.on_produce_deadline(now, effects),
+                Timer::Storage => self.storage.on_timer(),
+                Timer::ExpireProducers => self.expire_producers(now),
+            }
+        }
+        self.take_commit(effects);
+        self.tend_storage(now, effects);
+    }
+
+    /// When `end_turn` has something to do even if no event comes.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.timers.first_key_value().map(|(&(deadline, _), _)| deadline)
+    }
+
+    /// False while the memory budget or the journal is spent: the sockets are then left unread.
+    pub fn accepts_requests(&self) -> bool {
+        self.storage.accepts_requests(&self.journal)
+    }
+
+    /// Begins a clean stop: everything is written back and checkpointed, as if a round were due.
+    pub fn begin_stop(&mut self, _now: Time, _effects: &mut Vec<Effect>) {
+        self.stopping = true;
+        self.storage.begin_stop();
+    }
+
+    /// The clean stop has nothing left to do.
+    pub fn drained(&self) -> bool {
+        self.stopping && !self.journal.has_pending() && self.commits.is_empty() && self.storage.is_drained()
+    }
+
+    fn on_message(&mut self, now: Time, from: ShardId, message: Message, effects: &mut Vec<Effect>) {
+        match message {
+            Message::Append { ticket, append } => self.on_append(now, from, ticket, append, effects),
+            Message::Appended { ticket, results } => self.on_appended(ticket, results, effects),
+            Message::Fetch { ticket, fetch } => self.on_fetch(now, from, ticket, fetch, effects),
+            Message::Fetched { ticket, results, last } => self.on_fetched(now, from, ticket, results, last, effects),
+            Message::Offsets { ticket, queries } => self.on_offsets(now, from, ticket, queries, effects),
+            Message::OffsetsFound { ticket, answers } => self.on_offsets_found(ticket, answers, effects),
+            Message::Control { ticket, request } => self.on_control(now, from, ticket, request, effects),
+            Message::Controlled { ticket, reply } => self.on_controlled(now, ticket, reply, effects),
+            Message::Image { image, changed } => self.on_image(now, image, &changed, effects),
+            Message::ImageApplied { version } => self.on_image_applied(now, from, version, effects),
+        }
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    fn set_timer(&mut self, deadline: Deadline, timer: Timer) -> (Deadline, u64) {
+        let key = (deadline, self.token());
+        self.timers.insert(key, timer);
+        key
+    }
+
+    fn take_due_timer(&mut self, now: Time) -> Option<Timer> {
+        let entry = self.timers.first_entry()?;
+        (entry.key().0 <= now.monotonic_us).then(|| entry.remove())
+    }
+
+    fn expire_producers(&mut self, now: Time) {
+        let oldest_ms = now.wall_ms - i64::from(self.config.producer_id_expiration_ms);
+        for partition in self.partitions.values_mut() {
+            partition.log.expire_producers(oldest_ms);
+        }
+        self.set_timer(now.after_ms(EXPIRE_PRODUCERS_INTERVAL_MS), Timer::ExpireProducers);
+    }
+
+    fn owner_of(&self, id: PartitionId) -> ShardId {
+        id.owner(self.shards)
+    }
+}
+
+/// Groups what a request asks of partitions by the core that owns them, in the order of the request.
+fn by_owner<T>(shards: u16, parts: impl IntoIterator<Item = (ShardId, T)>) -> Vec<(ShardId, Vec<T>)> {
+    let mut groups: Vec<(ShardId, Vec<T>)> = Vec::with_capacity(usize::from(shards));
+    for (owner, part) in parts {
+        match groups.iter_mut().find(|(shard, _)| *shard == owner) {
+            Some((_, group)) => group.push(part),
+            None => groups.push((owner, vec![part])),
+        }
+    }
+    groups
+}
+
+/// Requests of one kind that wait, oldest first.
+type Waiting = VecDeque<(Deadline, Ticket)>;

@@ -1,0 +1,235 @@
+//! What one log is after a crash: its checkpoint, the segment files found, and what the journal holds beyond them.
+//! A plan as a value; the broker carries it out before the log is opened, so a log always opens clean.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::state::LogState;
+use crate::journal::PartitionCheckpoint;
+use crate::record::{self, RecordBatch};
+use crate::types::Offset;
+
+/// A `.log` file and its length in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentFile {
+    pub base_offset: Offset,
+    pub size: u64,
+}
+
+/// The plan: delete, cut, append; then `state`, `sealed` and `active` describe the log.
+#[derive(Debug)]
+pub struct RecoveredLog {
+    pub state: LogState,
+    pub sealed: Vec<SegmentFile>,
+    /// Its size counts `append`.
+    pub active: SegmentFile,
+    /// Segments that lie wholly beyond the checkpoint: what they held comes out of the journal again.
+    pub delete: Vec<Offset>,
+    /// The active segment's length before `append`; what lies behind is padding or was never synced.
+    pub keep: u64,
+    pub append: Vec<RecordBatch>,
+}
+
+impl RecoveredLog {
+    /// A partition that has just come to be.
+    pub fn new() -> RecoveredLog {
+        RecoveredLog {
+            state: LogState::default(),
+            sealed: Vec::new(),
+            active: SegmentFile { base_offset: 0, size: 0 },
+            delete: Vec::new(),
+            keep: 0,
+            append: Vec::new(),
+        }
+    }
+}
+
+impl Default for RecoveredLog {
+    fn default() -> RecoveredLog {
+        RecoveredLog::new()
+    }
+}
+
+/// Acknowledged data is missing or contradicts itself. The broker refuses to start rather than serve a shorter log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RecoveryError {
+    SegmentShort { segment: Offset, durable: u64, found: u64 },
+    JournalGap { expected: Offset, found: Offset },
+    JournalShort { durable: Offset, found: Offset },
+    StateUnreadable,
+}
+
+impl fmt::Display for RecoveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecoveryError::SegmentShort { segment, durable, found } => write!(
+                f,
+                "segment {segment:020}.log has {found} bytes, but {durable} were on stable storage: restore the file"
+            ),
+            RecoveryError::JournalGap { expected, found } => {
+                write!(f, "the journal continues at offset {found}, but {expected} comes next: a journal file is missing")
+            }
+            RecoveryError::JournalShort { durable, found } => write!(
+                f,
+                "the log ends at offset {found}, but records up to {durable} were acknowledged: a journal file is missing"
+            ),
+            RecoveryError::StateUnreadable => write!(f, "the checkpoint of this partition is of another format"),
+        }
+    }
+}
+
+/// Plans the recovery of one partition. `entries` are its batches in the journal in append order, those already in the
+/// segments included; `read` gives the content of a segment for a log that no checkpoint knows.
+pub fn recover(
+    checkpoint: Option<&PartitionCheckpoint>,
+    mut files: Vec<SegmentFile>,
+    entries: Vec<RecordBatch>,
+    read: &mut dyn FnMut(Offset) -> Bytes,
+) -> Result<RecoveredLog, RecoveryError> {
+    files.sort_by_key(|file| file.base_offset);
+    let (mut state, base_offset, keep, written_offset) = match checkpoint {
+        Some(checkpoint) => {
+            let state = LogState::decode(&checkpoint.state).ok_or(RecoveryError::StateUnreadable)?;
+            (state, checkpoint.segment_base_offset, checkpoint.segment_position, checkpoint.written_offset)
+        }
+        None => {
+            let journaled = entries.first().map(|batch| batch.header().base_offset);
+            match (files.first(), files.last(), journaled) {
+                (Some(first), Some(last), journaled) if journaled.is_none_or(|offset| offset > first.base_offset) => {
+                    scan(first.base_offset, last.base_offset, &read(last.base_offset))
+                }
+                // Begun since the last checkpoint: the journal has all of it, and nothing else was ever synced.
+                (_, _, journaled) => begun(journaled.unwrap_or(0)),
+            }
+        }
+    };
+    let found = files.iter().find(|file| file.base_offset == base_offset).map_or(0, |file| file.size);
+    if found < keep {
+        return Err(RecoveryError::SegmentShort { segment: base_offset, durable: keep, found });
+    }
+    let mut log_end_offset = written_offset;
+    let mut append = Vec::new();
+    let mut size = keep;
+    for batch in entries {
+        let header = batch.header();
+        if header.base_offset < written_offset {
+            continue;
+        }
+        if header.base_offset != log_end_offset {
+            return Err(RecoveryError::JournalGap { expected: log_end_offset, found: header.base_offset });
+        }
+        if header.base_offset >= state.log_end_offset {
+            state.epochs.on_append(header.partition_leader_epoch, header.base_offset);
+            state.producers.on_append(&header, header.max_timestamp);
+        }
+        log_end_offset = header.last_offset() + 1;
+        size += header.size() as u64;
+        append.push(batch);
+    }
+    if log_end_offset < state.durable_offset {
+        return Err(RecoveryError::JournalShort { durable: state.durable_offset, found: log_end_offset });
+    }
+    if log_end_offset < state.log_end_offset {
+        state.epochs.truncate(log_end_offset);
+        state.producers.truncate(log_end_offset);
+    }
+    (state.log_end_offset, state.durable_offset) = (log_end_offset, log_end_offset);
+    Ok(RecoveredLog {
+        state,
+        sealed: files.iter().copied().filter(|file| file.base_offset < base_offset).collect(),
+        active: SegmentFile { base_offset, size },
+        delete: files.iter().map(|file| file.base_offset).filter(|&base| base > base_offset).collect(),
+        keep,
+        append,
+    })
+}
+
+fn begun(offset: Offset) -> (LogState, Offset, u64, Offset) {
+    let state = LogState { log_start_offset: offset, log_end_offset: offset, ..LogState::default() };
+    (state, offset, 0, offset)
+}
+
+/// Finds the end of a log that no checkpoint knows (a directory brought from elsewhere) by reading its last segment.
+fn scan(log_start_offset: Offset, base_offset: Offset, bytes: &Bytes) -> (LogState, Offset, u64, Offset) {
+    let mut state = LogState { log_start_offset, log_end_offset: base_offset, ..LogState::default() };
+    let mut keep = 0;
+    for batch in record::batches(bytes) {
+        let Ok((position, header)) = batch else { break };
+        let end = position + header.size();
+        if header.base_offset < state.log_end_offset || !record::check_crc(&bytes[position..end]) {
+            break;
+        }
+        state.first_timestamp.get_or_insert(header.max_timestamp);
+        state.epochs.on_append(header.partition_leader_epoch, header.base_offset);
+        state.producers.on_append(&header, header.max_timestamp);
+        state.log_end_offset = header.last_offset() + 1;
+        keep = end as u64;
+    }
+    let end = state.log_end_offset;
+    (state, base_offset, keep, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BatchBuilder, ProduceRules, ProducedBatch};
+    use crate::types::PartitionId;
+
+    fn batch(offset: Offset) -> RecordBatch {
+        let built = BatchBuilder::new().record(None, Some(b"value")).build();
+        ProducedBatch::check(bytes::BytesMut::from(&built[..]), &ProduceRules::default(), 0).expect("good").stamp(offset, 1)
+    }
+
+    fn checkpoint(position: u64, written_offset: Offset, log_end_offset: Offset) -> PartitionCheckpoint {
+        let state = LogState { durable_offset: log_end_offset, log_end_offset, ..LogState::default() }.encode();
+        PartitionCheckpoint {
+            partition: PartitionId::METADATA,
+            segment_base_offset: 0,
+            segment_position: position,
+            written_offset,
+            state,
+        }
+    }
+
+    fn nothing(_: Offset) -> Bytes {
+        panic!("no segment is read when there is a checkpoint")
+    }
+
+    #[test]
+    fn the_journal_continues_where_the_checkpoint_stands() {
+        let size = batch(0).bytes().len() as u64;
+        let files = vec![
+            SegmentFile { base_offset: 0, size: 4096 },
+            SegmentFile { base_offset: 7, size: 4096 },
+        ];
+        let entries = (0..5).map(batch).collect();
+        let recovered = recover(Some(&checkpoint(2 * size, 2, 3)), files, entries, &mut nothing).expect("whole");
+        assert_eq!(recovered.append.len(), 3);
+        assert_eq!((recovered.keep, recovered.active.size), (2 * size, 5 * size));
+        assert_eq!(recovered.delete, vec![7]);
+        assert_eq!(recovered.state.log_end_offset, 5);
+        assert_eq!(recovered.state.epochs.starts(), &[(1, 3)]);
+    }
+
+    #[test]
+    fn missing_acknowledged_data_is_never_a_shorter_log() {
+        let gap = recover(Some(&checkpoint(0, 0, 0)), vec![], vec![batch(1)], &mut nothing);
+        assert_eq!(gap.expect_err("gap"), RecoveryError::JournalGap { expected: 0, found: 1 });
+        let short = recover(Some(&checkpoint(0, 0, 3)), vec![], vec![batch(0)], &mut nothing);
+        assert_eq!(short.expect_err("short"), RecoveryError::JournalShort { durable: 3, found: 1 });
+        let cut = recover(Some(&checkpoint(100, 2, 2)), vec![SegmentFile { base_offset: 0, size: 50 }], vec![], &mut nothing);
+        assert_eq!(cut.expect_err("cut"), RecoveryError::SegmentShort { segment: 0, durable: 100, found: 50 });
+    }
+
+    #[test]
+    fn a_log_without_a_checkpoint_is_read_to_its_last_whole_batch() {
+        let mut bytes: Vec<u8> = (10..13).flat_map(|offset| batch(offset).bytes().to_vec()).collect();
+        let whole = bytes.len() as u64;
+        bytes.extend_from_slice(&batch(13).bytes()[..70]);
+        let files = vec![SegmentFile { base_offset: 10, size: bytes.len() as u64 }];
+        let bytes = Bytes::from(bytes);
+        let recovered = recover(None, files, vec![], &mut |_| bytes.clone()).expect("whole");
+        assert_eq!((recovered.keep, recovered.state.log_end_offset, recovered.state.log_start_offset), (whole, 13, 10));
+    }
+}

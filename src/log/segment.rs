@@ -1,0 +1,257 @@
+//! One segment of a log: a base offset, a size, and two sparse indexes in Kafka's own entries.
+//! It knows positions, never files: who holds the log names the file and reads or writes it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::record::BatchHeader;
+use crate::types::{Offset, Timestamp};
+
+/// Position of a batch in its segment. Kafka's index entries hold 32 bits of it.
+pub type Position = u32;
+
+/// Kafka's limit for `segment.bytes`, which keeps every position in an `i32`.
+pub const SEGMENT_BYTES_LIMIT: u64 = i32::MAX as u64;
+
+#[derive(Debug)]
+pub struct Segment {
+    pub base_offset: Offset,
+    /// Bytes appended so far, whether or not they have reached the file.
+    pub size: u64,
+    /// Timestamp of the first record since the segment was begun; `segment.ms` counts from it.
+    pub first_timestamp: Option<Timestamp>,
+    /// (largest timestamp, last offset of its batch) of the batches indexed so far.
+    pub largest: Option<(Timestamp, Offset)>,
+    pub index: Index,
+    pub life: Life,
+}
+
+/// How far a segment has come; the order is the order of its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Life {
+    /// The last one: appends go here.
+    Active,
+    /// Rolled, but its bytes or its index files are not all on disk.
+    Sealing,
+    /// Complete on disk: exact length, both index files.
+    Sealed,
+}
+
+/// The sparse maps of a segment, as far as they are in memory.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// (last offset − base offset, position) of about every `index.interval.bytes`-th batch, rising.
+    offsets: Vec<(u32, Position)>,
+    /// (largest timestamp so far, last offset of its batch − base offset), both rising.
+    times: Vec<(Timestamp, u32)>,
+    /// The bytes below are covered. Behind a restart the rest is found by reading on from here.
+    covered: u64,
+    bytes_since_entry: u64,
+    /// False for a sealed segment whose index files have not been read.
+    pub loaded: bool,
+}
+
+impl Segment {
+    pub fn begin(base_offset: Offset) -> Segment {
+        let index = Index { loaded: true, ..Index::default() };
+        Segment { base_offset, size: 0, first_timestamp: None, largest: None, index, life: Life::Active }
+    }
+
+    /// A sealed segment found on disk.
+    pub fn sealed(base_offset: Offset, size: u64) -> Segment {
+        Segment { size, life: Life::Sealed, index: Index::default(), ..Segment::begin(base_offset) }
+    }
+
+    /// The active segment found on disk; what it holds is indexed when it is read.
+    pub fn resumed(base_offset: Offset, size: u64, first_timestamp: Option<Timestamp>) -> Segment {
+        Segment { size, first_timestamp, ..Segment::begin(base_offset) }
+    }
+
+    /// Accounts for a stamped batch at the end; returns its position.
+    pub fn append(&mut self, header: &BatchHeader, interval_bytes: u64) -> Position {
+        let position = Position::try_from(self.size).expect("a segment is rolled before its positions overflow");
+        self.size += header.size() as u64;
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        self.index_batch(header, u64::from(position), interval_bytes);
+        position
+    }
+
+    /// Notes a batch whose position is known: appended just now, or met while reading on from `indexed_to`.
+    pub fn index_batch(&mut self, header: &BatchHeader, position: u64, interval_bytes: u64) {
+        let index = &mut self.index;
+        if position != index.covered {
+            return;
+        }
+        let relative = u32::try_from(header.last_offset() - self.base_offset).expect("rolled before offsets overflow");
+        if self.largest.is_none_or(|(largest, _)| header.max_timestamp > largest) {
+            self.largest = Some((header.max_timestamp, header.last_offset()));
+        }
+        if index.bytes_since_entry > interval_bytes {
+            index.offsets.push((relative, position as Position));
+            index.note_time(self.base_offset, self.largest);
+            index.bytes_since_entry = 0;
+        }
+        index.bytes_since_entry += header.size() as u64;
+        index.covered += header.size() as u64;
+    }
+
+    /// The position up to which batches are indexed; reading on from there completes the index.
+    pub fn indexed_to(&self) -> u64 {
+        self.index.covered
+    }
+
+    pub fn is_indexed(&self) -> bool {
+        self.index.loaded && self.index.covered >= self.size
+    }
+
+    /// Where to start looking for `offset`: at a batch that is not behind it. None where the index has to be read first.
+    pub fn lookup(&self, offset: Offset) -> Option<Position> {
+        if !self.index.loaded {
+            return None;
+        }
+        let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
+        let after = self.index.offsets.partition_point(|&(last, _)| last <= relative);
+        Some(after.checked_sub(1).map_or(0, |i| self.index.offsets[i].1))
+    }
+
+    /// Where to start looking for the first record with a timestamp ≥ `timestamp`.
+    pub fn lookup_time(&self, timestamp: Timestamp) -> Option<Position> {
+        if !self.index.loaded {
+            return None;
+        }
+        let after = self.index.times.partition_point(|&(time, _)| time < timestamp);
+        match after.checked_sub(1) {
+            None => Some(0),
+            Some(i) => self.lookup(self.base_offset + Offset::from(self.index.times[i].1)),
+        }
+    }
+
+    /// `largest` speaks for the whole segment: its index is, or once was, complete in memory.
+    pub fn is_largest_known(&self) -> bool {
+        self.is_indexed() || (self.life == Life::Sealed && self.largest.is_some())
+    }
+
+    /// Content of the `.index` and `.timeindex` files: 8-byte and 12-byte entries, big-endian.
+    pub fn index_files(&mut self) -> (Bytes, Bytes) {
+        assert!(self.is_indexed(), "only a whole index is written");
+        self.index.note_time(self.base_offset, self.largest);
+        let mut offsets = BytesMut::with_capacity(8 * self.index.offsets.len());
+        for &(relative, position) in &self.index.offsets {
+            offsets.put_u32(relative);
+            offsets.put_u32(position);
+        }
+        let mut times = BytesMut::with_capacity(12 * self.index.times.len());
+        for &(timestamp, relative) in &self.index.times {
+            times.put_i64(timestamp);
+            times.put_u32(relative);
+        }
+        (offsets.freeze(), times.freeze())
+    }
+
+    /// Takes the content of the index files; false when they do not fit this segment and have to be made anew.
+    pub fn load_index(&mut self, offsets: &[u8], times: &[u8]) -> bool {
+        let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("4 bytes"));
+        let read: Vec<_> = offsets.chunks_exact(8).map(|entry| (word(&entry[..4]), word(&entry[4..]))).collect();
+        let rising = read.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+        let inside = read.last().is_none_or(|&(_, position)| u64::from(position) < self.size);
+        let times: Vec<_> = times
+            .chunks_exact(12)
+            .map(|entry| (i64::from_be_bytes(entry[..8].try_into().expect("8 bytes")), word(&entry[8..])))
+            .collect();
+        let times_rising = times.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
+        let whole = rising && inside && times_rising && offsets.len() % 8 == 0 && (self.size == 0 || !times.is_empty());
+        self.index = Index { loaded: true, ..Index::default() };
+        if whole {
+            self.largest = times.last().map(|&(time, relative)| (time, self.base_offset + Offset::from(relative)));
+            self.index.offsets = read;
+            self.index.times = times;
+            self.index.covered = self.size;
+        }
+        whole
+    }
+
+    /// Gives back the memory of a sealed segment's index; it is read again when needed.
+    pub fn unload_index(&mut self) {
+        assert!(self.life == Life::Sealed);
+        self.index = Index::default();
+    }
+
+    pub fn index_bytes(&self) -> usize {
+        self.index.offsets.capacity() * 8 + self.index.times.capacity() * 16
+    }
+}
+
+impl Index {
+    fn note_time(&mut self, base_offset: Offset, largest: Option<(Timestamp, Offset)>) {
+        if let Some((timestamp, offset)) = largest
+            && self.times.last().is_none_or(|&(last, _)| timestamp > last)
+        {
+            self.times.push((timestamp, (offset - base_offset) as u32));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(offset: Offset, count: i32, timestamp: Timestamp) -> BatchHeader {
+        let mut builder = crate::record::BatchBuilder::new().base_offset(offset);
+        for _ in 0..count {
+            builder = builder.record_at(timestamp, None, Some(&[0; 100]));
+        }
+        BatchHeader::parse(&builder.build()).expect("built whole")
+    }
+
+    fn filled(batches: i64) -> Segment {
+        let mut segment = Segment::begin(1000);
+        for i in 0..batches {
+            segment.append(&header(1000 + 2 * i, 2, 5000 + i), 1000);
+        }
+        segment
+    }
+
+    #[test]
+    fn a_lookup_never_starts_behind_the_offset() {
+        let segment = filled(100);
+        let batch_bytes = segment.size / 100;
+        for offset in 1000..1200 {
+            let position = u64::from(segment.lookup(offset).expect("loaded"));
+            let found = 1000 + 2 * (position / batch_bytes) as i64;
+            assert!(found <= offset && offset - found <= 2 * (1000 / batch_bytes as i64 + 3), "{offset} {found}");
+        }
+        assert_eq!(segment.lookup_time(0), Some(0));
+        let position = u64::from(segment.lookup_time(5050).expect("loaded"));
+        assert!(position <= 50 * batch_bytes && position > 0);
+    }
+
+    #[test]
+    fn index_files_read_back_and_a_foreign_one_is_refused() {
+        let mut segment = filled(100);
+        let (offsets, times) = segment.index_files();
+        let mut again = Segment::sealed(1000, segment.size);
+        assert_eq!(again.lookup(1000), None);
+        assert!(again.load_index(&offsets, &times));
+        for offset in [1000, 1077, 1199] {
+            assert_eq!(again.lookup(offset), segment.lookup(offset));
+        }
+        assert_eq!(again.largest, Some((5099, 1199)));
+        again.unload_index();
+        assert!(again.is_largest_known());
+        let mut smaller = Segment::sealed(1000, 500);
+        assert!(!smaller.load_index(&offsets, &times));
+        assert_eq!((smaller.indexed_to(), smaller.is_indexed()), (0, false));
+    }
+
+    #[test]
+    fn an_index_made_by_reading_equals_the_one_made_by_appending() {
+        let mut appended = filled(50);
+        let mut read = Segment::resumed(1000, appended.size, None);
+        let mut position = 0;
+        for i in 0..50 {
+            let header = header(1000 + 2 * i, 2, 5000 + i);
+            read.index_batch(&header, position, 1000);
+            position += header.size() as u64;
+        }
+        assert_eq!(read.index_files(), appended.index_files());
+    }
+}

@@ -1,0 +1,67 @@
+//! Who waits for a partition's high watermark: acknowledgements in offset order, and parked fetches. Kafka's purgatory.
+
+use std::collections::VecDeque;
+
+use crate::types::Offset;
+
+/// Tokens are the shard's; what they mean is not known here.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    /// (log end offset after the append, token), rising.
+    acknowledgements: VecDeque<(Offset, u64)>,
+    fetches: Vec<u64>,
+}
+
+impl Waiters {
+    /// `token` is owed an answer once the high watermark reaches `offset`.
+    pub fn park_acknowledgement(&mut self, offset: Offset, token: u64) {
+        assert!(self.acknowledgements.back().is_none_or(|&(last, _)| last <= offset), "appends come in offset order");
+        self.acknowledgements.push_back((offset, token));
+    }
+
+    /// `token` wants to look again when the high watermark moves.
+    pub fn park_fetch(&mut self, token: u64) {
+        self.fetches.push(token);
+    }
+
+    pub fn remove_fetch(&mut self, token: u64) {
+        self.fetches.retain(|&parked| parked != token);
+    }
+
+    /// The next acknowledgement that `high_watermark` frees.
+    pub fn next_acknowledged(&mut self, high_watermark: Offset) -> Option<u64> {
+        let &(offset, token) = self.acknowledgements.front()?;
+        (offset <= high_watermark).then(|| {
+            self.acknowledgements.pop_front();
+            token
+        })
+    }
+
+    /// All parked fetches: the high watermark moved.
+    pub fn take_fetches(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.fetches)
+    }
+
+    /// Everybody who waits, when the partition goes away.
+    pub fn take_all(&mut self) -> (Vec<u64>, Vec<u64>) {
+        (self.acknowledgements.drain(..).map(|(_, token)| token).collect(), self.take_fetches())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_are_freed_in_order_up_to_the_high_watermark() {
+        let mut waiters = Waiters::default();
+        waiters.park_acknowledgement(3, 10);
+        waiters.park_acknowledgement(3, 11);
+        waiters.park_acknowledgement(5, 12);
+        assert_eq!(waiters.next_acknowledged(2), None);
+        assert_eq!(waiters.next_acknowledged(4), Some(10));
+        assert_eq!(waiters.next_acknowledged(4), Some(11));
+        assert_eq!(waiters.next_acknowledged(4), None);
+        assert_eq!(waiters.next_acknowledged(5), Some(12));
+    }
+}

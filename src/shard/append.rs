@@ -1,0 +1,141 @@
+//! Produce, on the core that owns the partitions: check, append, journal, and answer when the high watermark has passed.
+
+use bytes::BytesMut;
+
+use super::{Append, AppendError, AppendOutcome, AppendPart, AppendResult, Effect, Message, Shard, Ticket};
+use crate::config::TopicConfig;
+use crate::error_code::ErrorCode;
+use crate::journal::JournalEntry;
+use crate::log::Sequence;
+use crate::record::{ProduceRules, ProducedBatch};
+use crate::types::{Map, Offset, PartitionId, ShardId, Time};
+
+#[derive(Default)]
+pub(super) struct Appends {
+    pending: Map<u64, PendingAppend>,
+}
+
+struct PendingAppend {
+    from: ShardId,
+    ticket: Ticket,
+    results: Vec<AppendResult>,
+    /// Partitions whose high watermark has not come far enough.
+    waiting: usize,
+}
+
+impl Shard {
+    pub(super) fn on_append(
+        &mut self,
+        now: Time,
+        from: ShardId,
+        ticket: Ticket,
+        append: Append,
+        effects: &mut Vec<Effect>,
+    ) {
+        let token = self.token();
+        let Append { acks, zstd_allowed, parts } = append;
+        let mut pending = PendingAppend { from, ticket, results: Vec::with_capacity(parts.len()), waiting: 0 };
+        for AppendPart { part, partition, records } in parts {
+            let outcome = self.append_batch(now, partition, records, zstd_allowed);
+            if let Ok((_, Some(offset))) = outcome
+                && acks != 0
+            {
+                let partition = self.partitions.get_mut(&partition).expect("just appended to");
+                partition.waiters.park_acknowledgement(offset, token);
+                pending.waiting += 1;
+            }
+            pending.results.push(AppendResult { part, outcome: outcome.map(|(outcome, _)| outcome) });
+        }
+        if pending.waiting == 0 {
+            self.answer_append(pending, effects);
+        } else {
+            self.appends.pending.insert(token, pending);
+        }
+        self.advance_relaxed(now, effects);
+    }
+
+    /// One batch of a client; with the offset that the high watermark has to reach before it counts as acknowledged.
+    fn append_batch(
+        &mut self,
+        now: Time,
+        id: PartitionId,
+        records: BytesMut,
+        zstd_allowed: bool,
+    ) -> Result<(AppendOutcome, Option<Offset>), AppendError> {
+        if self.refuses_appends(id) {
+            return Err(AppendError {
+                message: Some("no space left on the log directory's device: delete topics or free space".to_owned()),
+                ..AppendError::new(ErrorCode::KafkaStorageError)
+            });
+        }
+        let partition = self.partitions.get_mut(&id).ok_or(AppendError::new(ErrorCode::NotLeaderOrFollower))?;
+        let config = partition.log.config();
+        let mut rules = produce_rules(config, zstd_allowed);
+        rules.max_message_bytes = rules.max_message_bytes.min(self.storage.batch_bytes_max());
+        let batch = ProducedBatch::check(records, &rules, now.wall_ms).map_err(|rejection| AppendError {
+            error_code: rejection.error_code,
+            message: Some(rejection.message),
+            record_index: rejection.record_index,
+        })?;
+        let log_append_time_ms = if rules.log_append_time { now.wall_ms } else { -1 };
+        let log_start_offset = partition.log.log_start_offset();
+        let appended = match partition.log.check_sequence(batch.header()).map_err(AppendError::new)? {
+            Sequence::Duplicate(batch) => {
+                let (base_offset, high_watermark) = (batch.base_offset, partition.high_watermark());
+                let wait_for = Some(batch.last_offset + 1).filter(|&end| end > high_watermark);
+                let log_append_time_ms = if rules.log_append_time { batch.timestamp } else { -1 };
+                return Ok((AppendOutcome { base_offset, log_append_time_ms, log_start_offset }, wait_for));
+            }
+            Sequence::Next => self.append_stamped(now, id, batch),
+        };
+        self.metrics.batches_in += 1;
+        let outcome = AppendOutcome { base_offset: appended.0, log_append_time_ms, log_start_offset };
+        Ok((outcome, Some(appended.1 + 1)))
+    }
+
+    /// Appends to the log and the journal; returns base and last offset.
+    pub(super) fn append_stamped(&mut self, now: Time, id: PartitionId, batch: ProducedBatch) -> (Offset, Offset) {
+        let partition = self.partitions.get_mut(&id).expect("the caller found it");
+        let appended = partition.log.append(now, batch, partition.leader.leader_epoch);
+        if partition.is_relaxed() {
+            self.commits.note_relaxed(id);
+        }
+        self.journal.append(JournalEntry { partition: id, batch: appended.batch.bytes().clone() });
+        self.commits.on_append(id, appended.last_offset + 1);
+        self.on_dirty(now, id, appended.batch.bytes().len());
+        (appended.base_offset, appended.last_offset)
+    }
+
+    /// One of the partitions that this append waits for has come far enough.
+    pub(super) fn on_acknowledged(&mut self, token: u64, effects: &mut Vec<Effect>) {
+        let Some(pending) = self.appends.pending.get_mut(&token) else { return };
+        pending.waiting -= 1;
+        if pending.waiting == 0 {
+            let pending = self.appends.pending.remove(&token).expect("just seen");
+            self.answer_append(pending, effects);
+        }
+    }
+
+    /// A partition went away: whoever waits for it learns that it cannot be known what became of the records.
+    pub(super) fn on_append_abandoned(&mut self, token: u64, effects: &mut Vec<Effect>) {
+        if let Some(pending) = self.appends.pending.get_mut(&token) {
+            for result in &mut pending.results {
+                result.outcome = Err(AppendError::new(ErrorCode::UnknownTopicOrPartition));
+            }
+            self.on_acknowledged(token, effects);
+        }
+    }
+
+    fn answer_append(&mut self, pending: PendingAppend, effects: &mut Vec<Effect>) {
+        let PendingAppend { from, ticket, results, .. } = pending;
+        if from == self.id {
+            self.on_appended(ticket, results, effects);
+        } else {
+            effects.push(Effect::Send { to: from, message: Message::Appended { ticket, results } });
+        }
+    }
+}
+
+fn produce_rules(config: &TopicConfig, zstd_allowed: bool) -> ProduceRules {
+    ProduceRules { zstd_allowed, ..config.produce_rules() }
+}

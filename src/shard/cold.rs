@@ -1,0 +1,389 @@
+//! Reading segment files: for fetches behind the tail, for offsets by time, and to complete an index that a restart left
+//! short. One machine walks batches chunk by chunk until it has what it wants. Catch-up readers find the next chunk read
+//! ahead. A corrupt batch is reported with file and position and never served.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tracing::error;
+
+use super::storage::Operation;
+use super::{Effect, FileError, FileKind, FileName, Shard};
+use crate::error_code::ErrorCode;
+use crate::log::Location;
+use crate::record::{self, BatchError};
+use crate::types::{Offset, PartitionId, Time, Timestamp};
+
+/// What a fetch wants from disk.
+#[derive(Clone, Debug)]
+pub(super) struct ColdRead {
+    pub partition: PartitionId,
+    pub offset: Offset,
+    /// Batches at or above stay unread.
+    pub upto: Offset,
+    pub max_bytes: usize,
+    /// Fetch and its part; `None` reads ahead.
+    pub waiter: Option<(u64, usize)>,
+}
+
+/// A walk through one partition's segment files.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub partition: PartitionId,
+    pub goal: Goal,
+    segment: Offset,
+    position: u64,
+    length: u32,
+    /// The content of `.index`, while `.timeindex` is being read.
+    offset_index: Option<Bytes>,
+}
+
+#[derive(Debug)]
+pub(super) enum Goal {
+    /// Batches for a reader.
+    Records(ColdRead),
+    /// The first batch with a record that is not older, for this question of ListOffsets.
+    Time { timestamp: Timestamp, token: u64, index: usize },
+    /// Every batch of the segment passes, so that its index is whole: to be written, or for a question of ListOffsets.
+    Index { waiter: Option<(u64, usize)> },
+}
+
+#[derive(Default)]
+pub(super) struct Cold {
+    ahead: VecDeque<Ahead>,
+    loaded_indexes: VecDeque<(PartitionId, Offset)>,
+}
+
+/// A chunk read before anybody asked for it.
+struct Ahead {
+    read: ColdRead,
+    state: AheadState,
+}
+
+enum AheadState {
+    Reading { waiters: Vec<(u64, usize)> },
+    Ready(Vec<Bytes>),
+}
+
+/// The shortest read: the index is sparse, and a larger one costs little more.
+const READ_BYTES_MIN: usize = 64 * 1024;
+/// The longest read of one piece.
+const READ_BYTES_MAX: usize = 8 << 20;
+/// Reads that complete an index are of this size.
+const SCAN_BYTES: usize = 1 << 20;
+/// Chunks read ahead that one core keeps; the oldest goes first. With `READ_BYTES_MAX` this bounds their memory.
+const AHEAD_CHUNKS_MAX: usize = 16;
+/// Index files of sealed segments kept in memory per core.
+const LOADED_INDEXES_MAX: usize = 64;
+/// No index file is longer: a 2 GiB segment has fewer entries.
+const INDEX_BYTES_MAX: u32 = 16 << 20;
+
+impl Shard {
+    pub(super) fn read_cold(&mut self, now: Time, read: ColdRead, effects: &mut Vec<Effect>) {
+        let same = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == read.offset;
+        if let Some(index) = self.cold.ahead.iter().position(same) {
+            match &mut self.cold.ahead[index].state {
+                AheadState::Reading { waiters } => waiters.extend(read.waiter),
+                AheadState::Ready(_) => {
+                    let Some(Ahead { state: AheadState::Ready(records), .. }) = self.cold.ahead.remove(index) else {
+                        unreachable!("just seen")
+                    };
+                    self.metrics.read_ahead_hits += 1;
+                    self.read_ahead(now, &read, &records, effects);
+                    if let Some(waiter) = read.waiter {
+                        self.on_cold_read(now, waiter, Ok(records), effects);
+                    }
+                }
+            }
+            return;
+        }
+        self.metrics.cold_reads += 1;
+        let (partition, offset) = (read.partition, read.offset);
+        self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
+    }
+
+    /// Begins to read what follows `records`, if it is on disk as well.
+    fn read_ahead(&mut self, now: Time, read: &ColdRead, records: &[Bytes], effects: &mut Vec<Effect>) {
+        let Some(last) = records.last().and_then(|batch| record::BatchHeader::parse(batch)) else { return };
+        let Some(partition) = self.partitions.get(&read.partition) else { return };
+        let offset = last.last_offset() + 1;
+        let upto = partition.high_watermark().min(partition.log.tail_start());
+        let known = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == offset;
+        if offset >= upto || self.cold.ahead.iter().any(known) {
+            return;
+        }
+        if self.cold.ahead.len() == AHEAD_CHUNKS_MAX {
+            let ready = self.cold.ahead.iter().position(|ahead| matches!(ahead.state, AheadState::Ready(_)));
+            let Some(oldest) = ready else { return };
+            self.cold.ahead.remove(oldest);
+        }
+        let next = ColdRead { offset, upto, waiter: None, ..read.clone() };
+        self.cold.ahead.push_back(Ahead { read: next.clone(), state: AheadState::Reading { waiters: Vec::new() } });
+        self.start_scan(now, next.partition, Goal::Records(next), |log| log.locate(offset), effects);
+    }
+
+    /// Looks for the first record that is not older than `timestamp`, from `segment` on.
+    pub(super) fn scan_for_time(
+        &mut self,
+        now: Time,
+        partition: PartitionId,
+        segment: Offset,
+        (timestamp, token, index): (Timestamp, u64, usize),
+        effects: &mut Vec<Effect>,
+    ) {
+        let goal = Goal::Time { timestamp, token, index };
+        self.start_scan(now, partition, goal, |log| log.locate_time(segment, timestamp), effects);
+    }
+
+    /// Reads the rest of a segment whose index a restart left short.
+    pub(super) fn complete_index(
+        &mut self,
+        now: Time,
+        partition: PartitionId,
+        segment: Offset,
+        waiter: Option<(u64, usize)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.start_scan(now, partition, Goal::Index { waiter }, |log| log.locate_unindexed(segment), effects);
+    }
+
+    fn start_scan(
+        &mut self,
+        now: Time,
+        partition: PartitionId,
+        goal: Goal,
+        locate: impl FnOnce(&crate::log::Log) -> Location,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut scan = Scan { partition, goal, segment: 0, position: 0, length: 0, offset_index: None };
+        let Some(owned) = self.partitions.get(&partition) else {
+            return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
+        };
+        match locate(&owned.log) {
+            Location::At { segment, position } => {
+                (scan.segment, scan.position) = (segment, position);
+                self.read_on(now, scan, 0, effects);
+            }
+            Location::Unindexed { segment } => {
+                scan.segment = segment;
+                self.read_file(scan, FileKind::OffsetIndex, 0, INDEX_BYTES_MAX, effects);
+            }
+        }
+    }
+
+    /// Reads the next chunk, at least `needed` bytes; goes to the next segment at the end of one.
+    fn read_on(&mut self, now: Time, mut scan: Scan, needed: usize, effects: &mut Vec<Effect>) {
+        let Some(partition) = self.partitions.get(&scan.partition) else {
+            return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
+        };
+        let available = partition.log.written_position_of(scan.segment);
+        if scan.position >= available {
+            let next = partition.log.segment_after(scan.segment);
+            return match (next, &scan.goal) {
+                (Some(next), Goal::Records(_)) => {
+                    (scan.segment, scan.position) = (next, 0);
+                    self.read_on(now, scan, 0, effects);
+                }
+                (Some(next), &Goal::Time { timestamp, .. }) => {
+                    let id = scan.partition;
+                    self.start_scan(now, id, scan.goal, |log| log.locate_time(next, timestamp), effects);
+                }
+                _ => self.end_scan(now, scan, Ok(Vec::new()), effects),
+            };
+        }
+        let wanted = match &scan.goal {
+            Goal::Records(read) => read.max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX),
+            Goal::Time { .. } => READ_BYTES_MIN,
+            Goal::Index { .. } => SCAN_BYTES,
+        };
+        let length = wanted.max(needed).min((available - scan.position) as usize);
+        let (position, length) = (scan.position, length as u32);
+        self.read_file(scan, FileKind::Log, position, length, effects);
+    }
+
+    fn read_file(&mut self, mut scan: Scan, kind: FileKind, position: u64, length: u32, effects: &mut Vec<Effect>) {
+        let directory = self.partitions[&scan.partition].directory.clone();
+        let file = FileName { directory, base_offset: scan.segment, kind };
+        scan.length = length;
+        let operation = self.operate(Operation::Scan { scan, kind });
+        effects.push(Effect::Read { operation, file, position, length });
+    }
+
+    pub(super) fn on_scan_read(
+        &mut self,
+        now: Time,
+        mut scan: Scan,
+        kind: FileKind,
+        bytes: Result<Bytes, FileError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(partition) = self.partitions.get_mut(&scan.partition) else {
+            return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
+        };
+        match (kind, bytes) {
+            (FileKind::OffsetIndex, bytes) => {
+                scan.offset_index = Some(bytes.unwrap_or_default());
+                self.read_file(scan, FileKind::TimeIndex, 0, INDEX_BYTES_MAX, effects);
+            }
+            (FileKind::TimeIndex, bytes) => {
+                let offsets = scan.offset_index.take().unwrap_or_default();
+                let segment = partition.log.segment_mut(scan.segment).filter(|segment| !segment.index.loaded);
+                if let Some(segment) = segment {
+                    segment.load_index(&offsets, &bytes.unwrap_or_default());
+                    self.keep_index(scan.partition, scan.segment);
+                }
+                let (id, goal) = (scan.partition, scan.goal);
+                let segment = scan.segment;
+                match goal {
+                    Goal::Records(ref read) => {
+                        let offset = read.offset;
+                        self.start_scan(now, id, goal, |log| log.locate(offset), effects);
+                    }
+                    Goal::Time { timestamp, .. } => {
+                        self.start_scan(now, id, goal, |log| log.locate_time(segment, timestamp), effects);
+                    }
+                    Goal::Index { .. } => self.start_scan(now, id, goal, |log| log.locate_unindexed(segment), effects),
+                }
+            }
+            (FileKind::Log, Ok(bytes)) => self.on_chunk(now, scan, bytes, effects),
+            (FileKind::Log, Err(failure)) => {
+                let file = FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind };
+                error!(%file, position = scan.position, ?failure, "a segment cannot be read");
+                self.end_scan(now, scan, Err(ErrorCode::KafkaStorageError), effects);
+            }
+        }
+    }
+
+    /// Walks the batches of one chunk.
+    fn on_chunk(&mut self, now: Time, mut scan: Scan, bytes: Bytes, effects: &mut Vec<Effect>) {
+        let partition = self.partitions.get_mut(&scan.partition).expect("the caller found it");
+        let mut found = Vec::new();
+        let (mut total, mut full) = (0, false);
+        let mut walk = record::batches(&bytes);
+        let mut damage = None;
+        for batch in &mut walk {
+            let (at, header) = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    damage = Some(error);
+                    break;
+                }
+            };
+            let slice = bytes.slice(at..at + header.size());
+            let wanted = match &scan.goal {
+                Goal::Records(read) if header.last_offset() < read.offset => false,
+                Goal::Records(read) => {
+                    full = header.last_offset() >= read.upto || (total > 0 && total + slice.len() > read.max_bytes);
+                    !full
+                }
+                Goal::Time { timestamp, .. } => header.max_timestamp >= *timestamp,
+                Goal::Index { .. } => false,
+            };
+            if full {
+                break;
+            }
+            if wanted || matches!(scan.goal, Goal::Index { .. }) {
+                if !record::check_crc(&slice) {
+                    damage = record::RecordBatch::parse(slice).err();
+                    break;
+                }
+                total += slice.len();
+            }
+            partition.log.note_batch(scan.segment, scan.position + at as u64, &header);
+            if wanted {
+                found.push(slice);
+                full = matches!(scan.goal, Goal::Time { .. });
+            }
+        }
+        let passed = walk.position();
+        let cut_short = bytes.len() < scan.length as usize;
+        let left = partition.log.written_position_of(scan.segment).saturating_sub(scan.position) as usize;
+        if !found.is_empty() {
+            return self.end_scan(now, scan, Ok(found), effects);
+        }
+        match damage {
+            Some(BatchError::Truncated { needed, .. }) if !cut_short && passed + needed <= left => {
+                scan.position += passed as u64;
+                self.read_on(now, scan, needed, effects);
+            }
+            Some(damage) => {
+                let file = FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind: FileKind::Log };
+                let position = scan.position + passed as u64;
+                error!(%file, position, %damage, "a batch is corrupt and is not served; restore the file from a replica or a backup");
+                self.metrics.corrupt_batches += 1;
+                self.end_scan(now, scan, Err(ErrorCode::CorruptMessage), effects);
+            }
+            None if full => self.end_scan(now, scan, Ok(Vec::new()), effects),
+            None => {
+                scan.position += passed as u64;
+                self.read_on(now, scan, 0, effects);
+            }
+        }
+    }
+
+    fn end_scan(
+        &mut self,
+        now: Time,
+        scan: Scan,
+        outcome: Result<Vec<Bytes>, ErrorCode>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match scan.goal {
+            Goal::Index { waiter: None } => {
+                self.on_index_complete(scan.partition, scan.segment, outcome.err(), effects);
+            }
+            Goal::Index { waiter: Some(waiter) } => self.on_age_known(now, waiter, outcome.err(), effects),
+            Goal::Time { timestamp, token, index } => {
+                self.on_time_found((token, index), timestamp, outcome, effects);
+            }
+            Goal::Records(read) => {
+                if let Ok(records) = &outcome {
+                    self.read_ahead(now, &read, records, effects);
+                }
+                match read.waiter {
+                    Some(waiter) => self.on_cold_read(now, waiter, outcome, effects),
+                    None => self.on_ahead(now, &read, outcome, effects),
+                }
+            }
+        }
+    }
+
+    /// A chunk read ahead has come: for who waits for it already, or to be kept.
+    fn on_ahead(
+        &mut self,
+        now: Time,
+        read: &ColdRead,
+        outcome: Result<Vec<Bytes>, ErrorCode>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let same = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == read.offset;
+        let Some(index) = self.cold.ahead.iter().position(same) else { return };
+        let AheadState::Reading { waiters } = &mut self.cold.ahead[index].state else { return };
+        let waiters = std::mem::take(waiters);
+        match &outcome {
+            Ok(records) if waiters.is_empty() && !records.is_empty() => {
+                self.cold.ahead[index].state = AheadState::Ready(records.clone());
+            }
+            _ => {
+                self.cold.ahead.remove(index);
+            }
+        }
+        for waiter in waiters {
+            self.on_cold_read(now, waiter, outcome.clone(), effects);
+        }
+    }
+
+    /// An index was read for a sealed segment: the one read longest ago makes room.
+    fn keep_index(&mut self, partition: PartitionId, segment: Offset) {
+        self.cold.loaded_indexes.push_back((partition, segment));
+        if self.cold.loaded_indexes.len() > LOADED_INDEXES_MAX
+            && let Some((id, segment)) = self.cold.loaded_indexes.pop_front()
+            && let Some(partition) = self.partitions.get_mut(&id)
+            && let Some(segment) = partition.log.segment_mut(segment)
+            && segment.life == crate::log::Life::Sealed
+        {
+            segment.unload_index();
+        }
+    }
+}
+

@@ -1,0 +1,70 @@
+//! Connections as the shard sees them: a queue of owed responses, which leave in the order of their requests.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{ConnectionId, Effect, Shard};
+use crate::protocol::{self, codec::Writer};
+
+/// Whom a response is owed to, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub connection: ConnectionId,
+    /// Counts the requests of the connection.
+    pub sequence: u64,
+    pub api_key: i16,
+    pub api_version: i16,
+    pub correlation_id: i32,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Index into `listeners`: decides which address the connection is told.
+    pub listener: u16,
+    /// Responses owed, oldest first; `None` while the answer is being made.
+    owed: VecDeque<Option<Vec<Bytes>>>,
+    /// Sequence of the oldest owed response.
+    first: u64,
+}
+
+impl Connection {
+    pub fn new(listener: u16) -> Connection {
+        Connection { listener, owed: VecDeque::new(), first: 0 }
+    }
+
+    /// A request arrived; returns its sequence.
+    pub fn on_request(&mut self) -> u64 {
+        self.owed.push_back(None);
+        self.first + self.owed.len() as u64 - 1
+    }
+}
+
+impl Shard {
+    /// Writes the response's header, lets `body` write the rest, and sends it as soon as it is its turn.
+    pub(super) fn respond(&mut self, caller: Caller, effects: &mut Vec<Effect>, body: impl FnOnce(&mut Writer)) {
+        let mut writer = protocol::response_writer(caller.api_key, caller.api_version, caller.correlation_id);
+        body(&mut writer);
+        self.finish(caller, writer.finish(), effects);
+    }
+
+    /// The request is done. An empty response is none (acks=0), but counts as the request's end.
+    pub(super) fn finish(&mut self, caller: Caller, response: Vec<Bytes>, effects: &mut Vec<Effect>) {
+        let Some(connection) = self.connections.get_mut(&caller.connection) else { return };
+        let Some(index) = caller.sequence.checked_sub(connection.first) else { return };
+        let slot = connection.owed.get_mut(index as usize).expect("every request has a slot until it is answered");
+        *slot = Some(response);
+        while let Some(Some(_)) = connection.owed.front() {
+            let response = connection.owed.pop_front().flatten().expect("just seen");
+            connection.first += 1;
+            effects.push(Effect::Respond { connection: caller.connection, response });
+        }
+    }
+
+    /// The client broke the protocol or cannot be told otherwise (acks=0): the connection ends.
+    pub(super) fn close(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
+        if self.connections.remove(&connection).is_some() {
+            effects.push(Effect::Close { connection });
+        }
+    }
+}

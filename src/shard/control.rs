@@ -1,0 +1,250 @@
+//! The metadata log and the image. On shard 0 the controller decides, its records go into the metadata log like any
+//! batch, and when they are committed the new image goes to all cores; whoever asked is answered once every core has it.
+//! On every core a new image opens and closes partitions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::{Effect, FileChange, Message, Shard, ShardStart, Ticket};
+use crate::config::TopicConfig;
+use crate::coordinator::{
+    BrokerRegistration, Controller, ControllerReply, ControllerRequest, ControllerRules, Decision,
+};
+use crate::log::{Log, RecoveredLog};
+use crate::metadata::{MetadataImage, MetadataRecord};
+use crate::partition::Partition;
+use crate::record::{BatchBuilder, ProduceRules, ProducedBatch};
+use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, Time, TopicId};
+
+/// Only shard 0's is ever used.
+pub(super) struct Control {
+    controller: Controller,
+    /// The image with everything decided, committed or not.
+    decided: Arc<MetadataImage>,
+    /// Decided, not yet committed; oldest first.
+    committing: VecDeque<Decided>,
+    /// Committed, not yet in use on every core; oldest first.
+    publishing: VecDeque<Publishing>,
+    registration: Option<Ticket>,
+}
+
+struct Decided {
+    /// Log end offset of the metadata log with these records; what it was before if there are none.
+    end: Offset,
+    image: Arc<MetadataImage>,
+    changed: Vec<TopicId>,
+    reply: Reply,
+}
+
+struct Publishing {
+    version: u64,
+    waiting: u16,
+    reply: Reply,
+}
+
+struct Reply {
+    to: ShardId,
+    ticket: Ticket,
+    reply: ControllerReply,
+}
+
+/// Records of one decision share a batch, so that they are recovered together or not at all.
+const METADATA_BATCH_BYTES_MAX: usize = 60 << 20;
+
+impl Control {
+    pub fn new(start: &ShardStart) -> Control {
+        let config = &start.config;
+        let rules = ControllerRules {
+            partitions_default: config.num_partitions,
+            replication_factor_default: config.default_replication_factor as i16,
+            delete_topic_enable: config.delete_topic_enable,
+            partitions_max: config.gannet.partitions_max as usize,
+        };
+        Control {
+            controller: Controller::new(rules, start.seed),
+            decided: start.image.clone(),
+            committing: VecDeque::new(),
+            publishing: VecDeque::new(),
+            registration: None,
+        }
+    }
+}
+
+impl Shard {
+    /// Shard 0 registers the broker: from then on the image says where it is reached.
+    pub(super) fn register(&mut self, now: Time, registration: BrokerRegistration, effects: &mut Vec<Effect>) {
+        let ticket = self.token();
+        self.control.registration = Some(ticket);
+        self.on_control(now, self.id, ticket, ControllerRequest::RegisterBroker(registration), effects);
+    }
+
+    /// A request for the controller. What it decides sees everything decided before.
+    pub(super) fn on_control(
+        &mut self,
+        now: Time,
+        from: ShardId,
+        ticket: Ticket,
+        request: ControllerRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        assert!(self.id == ShardId(0));
+        let decided = self.control.decided.clone();
+        let Decision { records, reply } = self.control.controller.handle(&decided, now, request);
+        let mut image = decided;
+        let mut changed = Vec::new();
+        for record in &records {
+            let topic = Arc::make_mut(&mut image).apply(record).expect("the controller decides what fits the image");
+            changed.extend(topic.filter(|topic| changed.last() != Some(topic)));
+        }
+        let end = self.append_metadata(now, &records);
+        self.control.decided = image.clone();
+        let reply = Reply { to: from, ticket, reply };
+        self.control.committing.push_back(Decided { end, image, changed, reply });
+        // Without records there may be nothing to wait for.
+        self.on_metadata_advanced(now, effects);
+    }
+
+    fn append_metadata(&mut self, now: Time, records: &[MetadataRecord]) -> Offset {
+        let id = PartitionId::METADATA;
+        if !records.is_empty() {
+            let mut builder = BatchBuilder::new();
+            for record in records {
+                builder.push(now.wall_ms, None, Some(&record.encode()));
+            }
+            let rules = ProduceRules { max_message_bytes: METADATA_BATCH_BYTES_MAX, ..ProduceRules::default() };
+            let batch = ProducedBatch::check(BytesMut::from(builder.build()), &rules, now.wall_ms);
+            self.append_stamped(now, id, batch.expect("built here"));
+        }
+        self.partitions[&id].log.log_end_offset()
+    }
+
+    /// The metadata log's high watermark may have moved: decisions below it are facts.
+    pub(super) fn on_metadata_advanced(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let high_watermark = self.partitions[&PartitionId::METADATA].high_watermark();
+        while let Some(decided) = self.control.committing.pop_front_if(|decided| decided.end <= high_watermark) {
+            let Decided { image, changed, reply, .. } = decided;
+            let version = image.version();
+            self.control.publishing.push_back(Publishing { version, waiting: self.shards, reply });
+            for shard in (0..self.shards).map(ShardId).filter(|shard| *shard != self.id) {
+                let message = Message::Image { image: image.clone(), changed: changed.clone() };
+                effects.push(Effect::Send { to: shard, message });
+            }
+            self.on_image(now, image, &changed, effects);
+        }
+    }
+
+    /// This core now goes by a new image.
+    pub(super) fn on_image(
+        &mut self,
+        now: Time,
+        image: Arc<MetadataImage>,
+        changed: &[TopicId],
+        effects: &mut Vec<Effect>,
+    ) {
+        let before = std::mem::replace(&mut self.image, image);
+        let version = self.image.version();
+        for &topic in changed {
+            self.apply_topic(now, topic, &before, effects);
+        }
+        if self.id == ShardId(0) {
+            self.on_image_applied(now, self.id, version, effects);
+        } else {
+            effects.push(Effect::Send { to: ShardId(0), message: Message::ImageApplied { version } });
+        }
+    }
+
+    pub(super) fn on_image_applied(&mut self, now: Time, _from: ShardId, version: u64, effects: &mut Vec<Effect>) {
+        let publishing = self.control.publishing.iter_mut().find(|p| p.version == version && p.waiting > 0);
+        publishing.expect("every image is applied once by each core").waiting -= 1;
+        while let Some(published) = self.control.publishing.pop_front_if(|publishing| publishing.waiting == 0) {
+            let Reply { to, ticket, reply } = published.reply;
+            if self.control.registration == Some(ticket) && to == self.id {
+                self.control.registration = None;
+            } else if to == self.id {
+                self.on_controlled(now, ticket, reply, effects);
+            } else {
+                effects.push(Effect::Send { to, message: Message::Controlled { ticket, reply } });
+            }
+        }
+    }
+
+    /// Opens, updates and closes what this core owns of a topic.
+    fn apply_topic(&mut self, now: Time, id: TopicId, before: &MetadataImage, effects: &mut Vec<Effect>) {
+        let old = before.topic_by_id(id).cloned();
+        let new = self.image.topic_by_id(id).cloned();
+        let count = |topic: &Option<Arc<crate::metadata::Topic>>| topic.as_ref().map_or(0, |t| t.partitions.len() as i32);
+        for index in count(&new)..count(&old) {
+            self.close_partition(now, PartitionId { topic: id, index }, effects);
+        }
+        for index in 0..count(&new) {
+            let partition = PartitionId { topic: id, index };
+            if self.owner_of(partition) == self.id {
+                self.open_or_update(partition, effects);
+            }
+        }
+    }
+
+    fn open_or_update(&mut self, id: PartitionId, effects: &mut Vec<Effect>) {
+        let (config, leader_epoch) = self.facts_of(id);
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.log.set_config(config);
+            partition.leader.leader_epoch = leader_epoch;
+            return;
+        }
+        let topic = self.image.topic_by_id(id.topic).expect("the image that opens it has it");
+        let log_dir = self.log_dir_for_new_partition();
+        let directory: Arc<str> = format!("{log_dir}/{}-{}", topic.name, id.index).into();
+        let log = Log::open(config, RecoveredLog::new());
+        self.partitions.insert(id, Partition::lead(id, directory.clone(), log, leader_epoch));
+        let change = FileChange::CreateDirectory { directory: directory.clone(), topic: id.topic };
+        self.change_directory(directory, change, effects);
+    }
+
+    fn close_partition(&mut self, now: Time, id: PartitionId, effects: &mut Vec<Effect>) {
+        if self.owner_of(id) != self.id {
+            return;
+        }
+        self.forget_storage(id);
+        let Some(mut partition) = self.partitions.remove(&id) else { return };
+        let (acknowledgements, fetches) = partition.waiters.take_all();
+        for token in acknowledgements {
+            self.on_append_abandoned(token, effects);
+        }
+        for token in fetches {
+            self.retry_fetch(now, token, effects);
+        }
+        let directory = partition.directory;
+        let change = FileChange::DeleteDirectory { directory: directory.clone() };
+        self.change_directory(directory, change, effects);
+    }
+
+    /// What the image says of a partition: its topic's settings and its leader epoch.
+    pub(super) fn facts_of(&self, id: PartitionId) -> (Arc<TopicConfig>, LeaderEpoch) {
+        let Some(topic) = self.image.topic_by_id(id.topic) else {
+            assert!(id == PartitionId::METADATA, "a log is opened for a partition that the image has");
+            return (Arc::new(self.config.topic.clone()), 0);
+        };
+        let leader_epoch = topic.partition(id.index).map_or(0, |state| state.leader_epoch);
+        (self.storage.config_of(topic, &self.config), leader_epoch)
+    }
+
+    /// The log directory that has the fewest of this core's partitions, as Kafka chooses.
+    fn log_dir_for_new_partition(&self) -> String {
+        let dirs = &self.config.log_dirs;
+        if dirs.len() == 1 {
+            return dirs[0].clone();
+        }
+        let of = |dir: &str| {
+            let inside = |partition: &&Partition| partition.directory.rsplit_once('/').is_some_and(|(d, _)| d == dir);
+            self.partitions.values().filter(inside).count()
+        };
+        dirs.iter().min_by_key(|dir| of(dir)).expect("there is at least one log directory").clone()
+    }
+
+    /// The broker is registered and this core's image says so: clients can be told where it is.
+    pub fn is_ready(&self) -> bool {
+        self.image.broker(self.config.node_id).is_some_and(|broker| broker.incarnation == self.incarnation)
+    }
+}

@@ -1,0 +1,217 @@
+//! Fetch, on the core that owns the partitions: read what is there, wait for what is not, answer once. Bytes come from
+//! the tail in memory, or from the segment files by way of `cold`.
+
+use bytes::Bytes;
+
+use super::cold::ColdRead;
+use super::{Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket, Timer};
+use crate::error_code::ErrorCode;
+use crate::log::{Log, LogRead};
+use crate::types::{Deadline, LeaderEpoch, Map, Offset, ShardId, Time};
+
+#[derive(Default)]
+pub(super) struct OwnerFetches {
+    pending: Map<u64, OwnerFetch>,
+}
+
+struct OwnerFetch {
+    from: ShardId,
+    ticket: Ticket,
+    fetch: Fetch,
+    timer: Option<(Deadline, u64)>,
+    /// Reads under way; while there are any the fetch is not parked.
+    reads: usize,
+    results: Vec<FetchResult>,
+}
+
+impl Shard {
+    pub(super) fn on_fetch(
+        &mut self,
+        now: Time,
+        from: ShardId,
+        ticket: Ticket,
+        fetch: Fetch,
+        effects: &mut Vec<Effect>,
+    ) {
+        let token = self.token();
+        let pending = OwnerFetch { from, ticket, fetch, timer: None, reads: 0, results: Vec::new() };
+        self.owner_fetches.pending.insert(token, pending);
+        self.look(now, token, true, effects);
+    }
+
+    /// The high watermark of one of its partitions moved.
+    pub(super) fn retry_fetch(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
+        if self.owner_fetches.pending.get(&token).is_some_and(|pending| pending.reads == 0) {
+            self.look(now, token, false, effects);
+        }
+    }
+
+    /// `fetch.max.wait.ms` is over: the answer is what there is.
+    pub(super) fn on_fetch_deadline(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
+        if let Some(pending) = self.owner_fetches.pending.get_mut(&token) {
+            pending.timer = None;
+            if pending.reads == 0 {
+                self.look(now, token, false, effects);
+            }
+        }
+    }
+
+    /// Reads all parts; answers, waits for the disk, or parks.
+    fn look(&mut self, now: Time, token: u64, first: bool, effects: &mut Vec<Effect>) {
+        let mut pending = self.owner_fetches.pending.remove(&token).expect("the caller found it");
+        pending.results.clear();
+        let mut left = pending.fetch.max_bytes as usize;
+        let mut cold = Vec::new();
+        for (index, part) in pending.fetch.parts.iter().enumerate() {
+            let (result, read) = match self.read_part(part, pending.fetch.read_committed, left, index == 0) {
+                Ok(read) => read,
+                Err(error_code) => (FetchResult::error(part.part, error_code), None),
+            };
+            left = left.saturating_sub(result.bytes());
+            if let Some(mut read) = read {
+                left = left.saturating_sub(read.max_bytes);
+                read.waiter = Some((token, index));
+                cold.push(read);
+            }
+            pending.results.push(result);
+        }
+        let found: usize = pending.results.iter().map(FetchResult::bytes).sum();
+        let told = |result: &FetchResult| result.error_code != ErrorCode::None || result.diverging_epoch.is_some();
+        if !cold.is_empty() {
+            pending.reads = cold.len();
+            self.owner_fetches.pending.insert(token, pending);
+            for read in cold {
+                self.read_cold(now, read, effects);
+            }
+        } else if found >= pending.fetch.min_bytes as usize
+            || pending.fetch.deadline <= now.monotonic_us
+            || pending.results.iter().any(told)
+        {
+            self.answer_fetch(now, pending, effects);
+        } else {
+            self.park(now, token, pending, first, effects);
+        }
+    }
+
+    fn park(&mut self, now: Time, token: u64, mut pending: OwnerFetch, first: bool, effects: &mut Vec<Effect>) {
+        for part in &pending.fetch.parts {
+            if let Some(partition) = self.partitions.get_mut(&part.partition) {
+                if !first {
+                    partition.waiters.remove_fetch(token);
+                }
+                partition.waiters.park_fetch(token);
+            }
+        }
+        if pending.timer.is_none() {
+            pending.timer = Some(self.set_timer(pending.fetch.deadline, Timer::Fetch { token }));
+        }
+        if first && pending.fetch.answer_at_once {
+            let results = std::mem::take(&mut pending.results);
+            self.send_fetched(now, pending.from, pending.ticket, results, false, effects);
+        }
+        self.owner_fetches.pending.insert(token, pending);
+    }
+
+    /// One of the reads of this fetch ended.
+    pub(super) fn on_cold_read(
+        &mut self,
+        now: Time,
+        (token, index): (u64, usize),
+        records: Result<Vec<Bytes>, ErrorCode>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(pending) = self.owner_fetches.pending.get_mut(&token) else { return };
+        match records {
+            Ok(records) => pending.results[index].records = records,
+            Err(error_code) => pending.results[index] = FetchResult::error(pending.results[index].part, error_code),
+        }
+        pending.reads -= 1;
+        if pending.reads == 0 {
+            let pending = self.owner_fetches.pending.remove(&token).expect("just seen");
+            self.answer_fetch(now, pending, effects);
+        }
+    }
+
+    /// A partition is gone: who waits for it looks again and is told.
+    pub(super) fn on_fetch_abandoned(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
+        self.retry_fetch(now, token, effects);
+    }
+
+    fn answer_fetch(&mut self, now: Time, pending: OwnerFetch, effects: &mut Vec<Effect>) {
+        if let Some(key) = pending.timer {
+            self.timers.remove(&key);
+        }
+        self.send_fetched(now, pending.from, pending.ticket, pending.results, true, effects);
+    }
+
+    fn send_fetched(
+        &mut self,
+        now: Time,
+        to: ShardId,
+        ticket: Ticket,
+        results: Vec<FetchResult>,
+        last: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.metrics.bytes_out += results.iter().map(|result| result.bytes() as u64).sum::<u64>();
+        if to == self.id {
+            self.on_fetched(now, to, ticket, results, last, effects);
+        } else {
+            effects.push(Effect::Send { to, message: Message::Fetched { ticket, results, last } });
+        }
+    }
+
+    /// What one partition has for the reader: bytes out of memory, nothing yet, or a read that will bring them.
+    fn read_part(
+        &self,
+        part: &FetchPart,
+        read_committed: bool,
+        left: usize,
+        first: bool,
+    ) -> Result<(FetchResult, Option<ColdRead>), ErrorCode> {
+        let partition = self.partitions.get(&part.partition).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        partition.check_leader_epoch(part.current_leader_epoch)?;
+        let log = &partition.log;
+        let mut result = FetchResult {
+            high_watermark: partition.high_watermark(),
+            last_stable_offset: partition.last_stable_offset(),
+            log_start_offset: log.log_start_offset(),
+            leader_epoch: partition.leader.leader_epoch,
+            ..FetchResult::error(part.part, ErrorCode::None)
+        };
+        result.diverging_epoch = diverging(log, part);
+        // Without a limit left, another request will come to this partition; the first one always gets its batch.
+        if result.diverging_epoch.is_some() || (left == 0 && !first) {
+            return Ok((result, None));
+        }
+        let upto = if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
+        let max_bytes = left.min(part.max_bytes as usize);
+        match log.read(part.fetch_offset, upto, max_bytes) {
+            Err(_) => Err(ErrorCode::OffsetOutOfRange),
+            Ok(LogRead::Empty) => Ok((result, None)),
+            Ok(LogRead::Tail(records)) => {
+                result.records = records;
+                Ok((result, None))
+            }
+            Ok(LogRead::Disk) => {
+                let read = ColdRead {
+                    partition: part.partition,
+                    offset: part.fetch_offset,
+                    upto,
+                    max_bytes,
+                    waiter: None,
+                };
+                Ok((result, Some(read)))
+            }
+        }
+    }
+}
+
+/// Where the reader's history parts from this log's (KIP-595): the last epoch both know, and where it ends here.
+fn diverging(log: &Log, part: &FetchPart) -> Option<(LeaderEpoch, Offset)> {
+    if part.last_fetched_epoch < 0 {
+        return None;
+    }
+    let (epoch, end) = log.epochs().end_of(part.last_fetched_epoch, log.log_end_offset())?;
+    (epoch < part.last_fetched_epoch || end < part.fetch_offset).then_some((epoch, end))
+}

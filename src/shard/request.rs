@@ -1,0 +1,116 @@
+//! Requests as they arrive: header, version, and the verb that answers. A frame that does not read ends its connection, as
+//! in Kafka; an API that is not offered too, except ApiVersions, which always gets an answer that says what is (KIP-511).
+
+use bytes::BytesMut;
+
+use super::connection::Caller;
+use super::{ConnectionId, Effect, Shard};
+use crate::error_code::ErrorCode;
+use crate::protocol::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::{self, APIS, ApiKey, DecodeError, Reader};
+use crate::types::Time;
+
+impl Shard {
+    pub(super) fn on_request(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        frame: BytesMut,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(open) = self.connections.get_mut(&connection) else { return };
+        let sequence = open.on_request();
+        self.metrics.requests += 1;
+        if let Err(error) = self.dispatch(now, connection, sequence, frame, effects) {
+            self.metrics.hostile_frames += 1;
+            tracing::debug!(?connection, %error, "a request that does not read: the connection is closed");
+            self.close(connection, effects);
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        sequence: u64,
+        frame: BytesMut,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), DecodeError> {
+        let (header, body) = protocol::decode_header(&frame)?;
+        let caller = Caller {
+            connection,
+            sequence,
+            api_key: header.api_key,
+            api_version: header.api_version,
+            correlation_id: header.correlation_id,
+        };
+        let body_at = frame.len() - body.remaining().len();
+        let api = protocol::api(header.api_key).filter(|api| api.has(header.api_version));
+        let Some(api) = api else {
+            return self.on_unsupported(caller, effects);
+        };
+        let body = &frame[body_at..];
+        match api.key {
+            ApiKey::Produce => self.on_produce(now, caller, frame, body_at, effects),
+            ApiKey::Fetch => self.on_fetch_request(now, caller, body, effects),
+            ApiKey::ListOffsets => self.on_list_offsets(now, caller, body, effects),
+            ApiKey::OffsetForLeaderEpoch => self.on_offset_for_leader_epoch(now, caller, body, effects),
+            ApiKey::Metadata => self.on_metadata(now, caller, body, effects),
+            ApiKey::DescribeCluster => self.on_describe_cluster(caller, body, effects),
+            ApiKey::DescribeTopicPartitions => self.on_describe_topic_partitions(caller, body, effects),
+            ApiKey::DescribeConfigs => self.on_describe_configs(caller, body, effects),
+            ApiKey::CreateTopics => self.on_create_topics(now, caller, body, effects),
+            ApiKey::DeleteTopics => self.on_delete_topics(now, caller, body, effects),
+            ApiKey::CreatePartitions => self.on_create_partitions(now, caller, body, effects),
+            ApiKey::InitProducerId => self.on_init_producer_id(now, caller, body, effects),
+            ApiKey::ApiVersions => self.on_api_versions(caller, body, effects),
+        }
+    }
+
+    fn on_api_versions(&mut self, caller: Caller, body: &[u8], effects: &mut Vec<Effect>) -> Result<(), DecodeError> {
+        let request = ApiVersionsRequest::decode(&mut Reader::new(body), caller.api_version)?;
+        let named = caller.api_version < 3
+            || is_software_name(request.client_software_name) && is_software_name(request.client_software_version);
+        let error_code = if named { ErrorCode::None } else { ErrorCode::InvalidRequest };
+        let response = ApiVersionsResponse {
+            error_code: error_code.code(),
+            api_keys: if named { offered() } else { Vec::new() },
+            finalized_features_epoch: self.image.version() as i64,
+            ..Default::default()
+        };
+        self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
+        Ok(())
+    }
+
+    /// ApiVersions of an unknown version is answered in version 0, with the versions of ApiVersions itself.
+    fn on_unsupported(&mut self, caller: Caller, effects: &mut Vec<Effect>) -> Result<(), DecodeError> {
+        if caller.api_key != ApiKey::ApiVersions.code() {
+            return Err(DecodeError::Version { version: caller.api_version, min: 0, max: 0 });
+        }
+        let api_keys = offered().into_iter().filter(|api| api.api_key == caller.api_key).collect();
+        let error_code = ErrorCode::UnsupportedVersion.code();
+        let response = ApiVersionsResponse { error_code, api_keys, ..Default::default() };
+        self.respond(Caller { api_version: 0, ..caller }, effects, |writer| response.encode(writer, 0));
+        Ok(())
+    }
+}
+
+fn offered() -> Vec<ApiVersion> {
+    let row = |api: &protocol::ApiRange| ApiVersion {
+        api_key: api.key.code(),
+        min_version: api.advertised_min,
+        max_version: api.max,
+    };
+    APIS.iter().map(row).collect()
+}
+
+/// What KIP-511 allows as name and version of a client's software.
+fn is_software_name(name: &str) -> bool {
+    let edge = |byte: u8| byte.is_ascii_alphanumeric();
+    let inner = |byte: u8| edge(byte) || byte == b'-' || byte == b'.';
+    match name.as_bytes() {
+        [] => false,
+        [only] => edge(*only),
+        [first, middle @ .., last] => edge(*first) && edge(*last) && middle.iter().copied().all(inner),
+    }
+}

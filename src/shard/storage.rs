@@ -1,0 +1,622 @@
+//! Dirty bytes on their way from memory to the segment files, and checkpoint rounds, which let the journal reuse its files.
+//!
+//! ```text
+//! a batch:   appended ──▶ dirty ──(large, old, or a round wants it)──▶ written ──▶ may leave memory
+//! a round:   write back what was dirty ─▶ close segments ─▶ sync the files ─▶ replace the table ─▶ journal files free
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::cold::Scan;
+use super::{Effect, FileChange, FileError, FileKind, FileName, OperationId, Shard, Timer};
+use crate::config::BrokerConfig;
+use crate::error_code::ErrorCode;
+use crate::journal::{self, Checkpoint, CommitId, Journal, PartitionCheckpoint};
+use crate::types::{Deadline, Map, Offset, PartitionId, Set, Time};
+
+pub(super) struct Storage {
+    operations: Map<OperationId, Operation>,
+    limits: Limits,
+    checkpoint_path: Arc<str>,
+    /// Bytes of batches in memory, and those of them that no segment file has.
+    tail_bytes: usize,
+    dirty_bytes: usize,
+    /// The partition of every batch in memory, oldest first.
+    order: VecDeque<PartitionId>,
+    /// Partitions with dirty bytes and since when, oldest first; each once.
+    aging: VecDeque<(u64, PartitionId)>,
+    listed: Set<PartitionId>,
+    /// Partitions whose dirty bytes should be written now; each once.
+    ready: VecDeque<PartitionId>,
+    queued: Set<PartitionId>,
+    writes_in_flight: usize,
+    /// Written since the last sync.
+    touched: Set<FileName>,
+    /// Partitions with a segment to seal, and those where that is under way.
+    unsealed: Set<PartitionId>,
+    closing: Map<PartitionId, Closing>,
+    /// Partitions whose active segment lacks its exact length or its index files on disk.
+    open_ended: Set<PartitionId>,
+    /// Log directories without space, and when to try again.
+    full: Map<Arc<str>, Deadline>,
+    round: Option<Round>,
+    timer_set: bool,
+    stop: Stop,
+    failure: Option<String>,
+}
+
+struct Limits {
+    tail_bytes: usize,
+    dirty_bytes: usize,
+    pending_bytes: u64,
+    write_back_bytes: usize,
+    write_back_interval_us: u64,
+    batch_bytes: usize,
+}
+
+/// A segment that gets its exact length and its index files.
+struct Closing {
+    segment: Offset,
+    /// Operations that have not ended; 0 while the index is being completed.
+    operations: usize,
+    failed: bool,
+}
+
+#[derive(PartialEq)]
+enum Stop {
+    No,
+    Wanted,
+    Done,
+}
+
+struct Round {
+    /// The journal files up to this commit are freed by it.
+    upto: Option<CommitId>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Partitions that have to be in their segments up to an offset.
+    WriteBack { waiting: Map<PartitionId, Offset> },
+    /// Before a stop: active segments get their length and index files.
+    Close { waiting: Set<PartitionId> },
+    Sync { files: Vec<FileName>, table: Bytes },
+    Replace { table: Bytes },
+}
+
+#[derive(Debug)]
+pub(super) enum Operation {
+    Write { partition: PartitionId, upto: Offset, file: FileName },
+    Scan { scan: Scan, kind: FileKind },
+    Close { partition: PartitionId },
+    Sync,
+    Replace,
+    Directory { directory: Arc<str> },
+}
+
+/// Write-backs under way at once per core.
+const WRITES_IN_FLIGHT_MAX: usize = 8;
+/// A device without space is tried again after this.
+const FULL_RETRY_MS: u64 = 1000;
+
+impl Storage {
+    pub fn new(config: &BrokerConfig, shards: u16, checkpoint_path: Arc<str>) -> Storage {
+        let memory = config.gannet.memory_per_core_bytes(shards) as usize;
+        let journal = config.gannet.journal_bytes as usize;
+        Storage {
+            operations: Map::default(),
+            limits: Limits {
+                tail_bytes: memory / 2,
+                dirty_bytes: (memory / 4).min(journal),
+                pending_bytes: (journal as u64 / 4).min(memory as u64 / 8),
+                write_back_bytes: config.gannet.writeback_bytes as usize,
+                write_back_interval_us: config.gannet.writeback_interval_ms as u64 * 1000,
+                batch_bytes: config.batch_bytes_max() as usize,
+            },
+            checkpoint_path,
+            tail_bytes: 0,
+            dirty_bytes: 0,
+            order: VecDeque::new(),
+            aging: VecDeque::new(),
+            listed: Set::default(),
+            ready: VecDeque::new(),
+            queued: Set::default(),
+            writes_in_flight: 0,
+            touched: Set::default(),
+            unsealed: Set::default(),
+            closing: Map::default(),
+            open_ended: Set::default(),
+            full: Map::default(),
+            round: None,
+            timer_set: false,
+            stop: Stop::No,
+            failure: None,
+        }
+    }
+
+    /// Remembers what an operation is for.
+    pub fn begin(&mut self, operation: Operation, token: u64) -> OperationId {
+        let id = OperationId(token);
+        self.operations.insert(id, operation);
+        id
+    }
+
+    /// A single batch larger than this would not fit the journal or the memory budget.
+    pub fn batch_bytes_max(&self) -> usize {
+        self.limits.batch_bytes
+    }
+
+    pub fn accepts_requests(&self, journal: &Journal) -> bool {
+        // Refusing is cheap: on a full device requests are read, so that deletes come through.
+        !self.full.is_empty()
+            || self.dirty_bytes < self.limits.dirty_bytes
+                && self.tail_bytes < self.limits.tail_bytes + self.limits.dirty_bytes
+                && journal.pending_bytes() < self.limits.pending_bytes
+    }
+
+    pub fn begin_stop(&mut self) {
+        self.stop = Stop::Wanted;
+    }
+
+    pub fn is_drained(&self) -> bool {
+        // Without space the journal keeps what the segments could not take.
+        self.stop == Stop::Done || !self.full.is_empty()
+    }
+
+    pub fn on_timer(&mut self) {
+        self.timer_set = false;
+    }
+
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    fn make_ready(&mut self, id: PartitionId) {
+        if self.queued.insert(id) {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn presses(&self) -> bool {
+        self.round.is_some() || self.stop == Stop::Wanted || self.dirty_bytes > self.limits.dirty_bytes / 2
+    }
+}
+
+fn log_dir(directory: &str) -> &str {
+    directory.rsplit_once('/').map_or(directory, |(log_dir, _)| log_dir)
+}
+
+impl Shard {
+    /// What stopped this shard's writes: the process must end with it (invariant 7).
+    pub fn failure(&self) -> Option<&str> {
+        self.storage.failure()
+    }
+
+    /// Whether the partition's log directory has no space.
+    pub(super) fn refuses_appends(&self, id: PartitionId) -> bool {
+        if self.storage.full.is_empty() || id == PartitionId::METADATA {
+            return false;
+        }
+        let directory = self.partitions.get(&id).map(|partition| log_dir(&partition.directory));
+        directory.is_some_and(|log_dir| self.storage.full.contains_key(log_dir))
+    }
+
+    pub(super) fn operate(&mut self, operation: Operation) -> OperationId {
+        let token = self.token();
+        self.storage.begin(operation, token)
+    }
+
+    /// A partition got bytes that only memory and the journal hold.
+    pub(super) fn on_dirty(&mut self, now: Time, id: PartitionId, bytes: usize) {
+        let storage = &mut self.storage;
+        storage.tail_bytes += bytes;
+        storage.dirty_bytes += bytes;
+        storage.order.push_back(id);
+        storage.open_ended.insert(id);
+        let log = &self.partitions[&id].log;
+        if log.dirty_bytes() >= storage.limits.write_back_bytes {
+            storage.make_ready(id);
+        } else if storage.listed.insert(id) {
+            storage.aging.push_back((now.monotonic_us, id));
+        }
+    }
+
+    /// The partition goes away with all that is dirty in it.
+    pub(super) fn forget_storage(&mut self, id: PartitionId) {
+        if let Some(partition) = self.partitions.get(&id) {
+            self.storage.tail_bytes -= partition.log.tail_bytes();
+            self.storage.dirty_bytes -= partition.log.dirty_bytes();
+        }
+        self.storage.open_ended.remove(&id);
+        self.storage.unsealed.remove(&id);
+        self.storage.closing.remove(&id);
+        let directory = self.partitions.get(&id).map(|partition| partition.directory.clone());
+        self.storage.touched.retain(|file| Some(&file.directory) != directory.as_ref());
+    }
+
+    /// The directory of a new or a deleted partition.
+    pub(super) fn change_directory(&mut self, directory: Arc<str>, change: FileChange, effects: &mut Vec<Effect>) {
+        let operation = self.operate(Operation::Directory { directory });
+        effects.push(Effect::File { operation, change });
+    }
+
+    /// Write-back, sealing and rounds, as far as this turn can drive them.
+    pub(super) fn tend_storage(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.evict();
+        if self.storage.round.is_none() {
+            if let Some(upto) = self.journal.take_checkpoint() {
+                self.begin_round(Some(upto));
+            } else if self.storage.stop == Stop::Wanted && !self.journal.has_pending() && self.commits.is_empty() {
+                self.begin_round(None);
+            }
+        }
+        let due = now.monotonic_us.saturating_sub(self.storage.limits.write_back_interval_us);
+        while let Some(&(since, id)) = self.storage.aging.front() {
+            if since > due && !self.storage.presses() {
+                break;
+            }
+            self.storage.aging.pop_front();
+            self.storage.listed.remove(&id);
+            self.storage.make_ready(id);
+        }
+        self.storage.full.retain(|_, retry| *retry > now.monotonic_us || !self.storage.ready.is_empty());
+        for _ in 0..self.storage.ready.len() {
+            if self.storage.writes_in_flight >= WRITES_IN_FLIGHT_MAX {
+                break;
+            }
+            self.write_back_next(now, effects);
+        }
+        self.seal_segments(now, effects);
+        self.advance_round(now, effects);
+        self.set_storage_timer(now);
+    }
+
+    fn write_back_next(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let Some(id) = self.storage.ready.pop_front() else { return };
+        let waits = |retry: Option<&Deadline>| retry.is_some_and(|&retry| retry > now.monotonic_us);
+        let partition = self.partitions.get_mut(&id);
+        if let Some(partition) = &partition
+            && waits(self.storage.full.get(log_dir(&partition.directory)))
+        {
+            self.storage.ready.push_back(id);
+            return;
+        }
+        self.storage.queued.remove(&id);
+        let Some(partition) = partition else { return };
+        let Some(write) = partition.log.take_write_back(self.storage.limits.write_back_bytes) else { return };
+        let directory = partition.directory.clone();
+        let file = FileName { directory, base_offset: write.segment, kind: FileKind::Log };
+        self.storage.writes_in_flight += 1;
+        self.metrics.write_backs += 1;
+        let operation = self.operate(Operation::Write { partition: id, upto: write.upto, file: file.clone() });
+        effects.push(Effect::Write { operation, file, position: write.position, bytes: write.bytes });
+    }
+
+    pub(super) fn on_read(
+        &mut self,
+        now: Time,
+        operation: OperationId,
+        bytes: Result<Bytes, FileError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.storage.operations.remove(&operation) {
+            Some(Operation::Scan { scan, kind }) => self.on_scan_read(now, scan, kind, bytes, effects),
+            other => panic!("a read ended that was not begun as one: {other:?}"),
+        }
+    }
+
+    pub(super) fn on_done(
+        &mut self,
+        now: Time,
+        operation: OperationId,
+        outcome: Result<(), FileError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let operation = self.storage.operations.remove(&operation).expect("every operation ends once");
+        if let Err(FileError::Failed(reason)) = &outcome {
+            self.storage.failure.get_or_insert_with(|| format!("{operation:?}: {reason}"));
+            return;
+        }
+        match operation {
+            Operation::Write { partition, upto, file } => {
+                self.storage.writes_in_flight -= 1;
+                self.on_written(now, partition, upto, file, outcome);
+            }
+            Operation::Close { partition } => self.on_close_step(now, partition, outcome),
+            Operation::Sync => self.on_synced(outcome, effects),
+            Operation::Replace => self.on_replaced(now, outcome),
+            Operation::Directory { directory } => {
+                if outcome == Err(FileError::NoSpace) {
+                    self.on_no_space(now, log_dir(&directory));
+                }
+            }
+            Operation::Scan { .. } => panic!("a scan ends with Read"),
+        }
+    }
+
+    fn on_written(
+        &mut self,
+        now: Time,
+        id: PartitionId,
+        upto: Offset,
+        file: FileName,
+        outcome: Result<(), FileError>,
+    ) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if outcome.is_err() {
+            partition.log.on_write_failed();
+            self.storage.make_ready(id);
+            self.on_no_space(now, log_dir(&file.directory));
+            return;
+        }
+        self.storage.full.remove(log_dir(&file.directory));
+        self.storage.dirty_bytes -= partition.log.on_written(upto);
+        self.storage.touched.insert(file);
+        let dirty = partition.log.dirty_bytes();
+        if partition.log.segment_to_seal().is_some() {
+            self.storage.unsealed.insert(id);
+        }
+        if dirty > 0 && (dirty >= self.storage.limits.write_back_bytes || self.storage.presses()) {
+            self.storage.make_ready(id);
+        } else if dirty > 0 && self.storage.listed.insert(id) {
+            self.storage.aging.push_back((now.monotonic_us, id));
+        }
+    }
+
+    fn on_no_space(&mut self, now: Time, log_dir: &str) {
+        if !self.storage.full.contains_key(log_dir) {
+            tracing::error!(
+                log_dir,
+                "no space left: produce to its partitions is refused until space returns; reads, deletes and admin go on. \
+                 Delete topics (gannet topics delete) or free space on the device"
+            );
+        }
+        self.storage.full.insert(Arc::from(log_dir), now.after_ms(FULL_RETRY_MS));
+    }
+
+    /// Rolled segments whose bytes are all in the file get their exact length and their index files.
+    fn seal_segments(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.storage.unsealed.is_empty() {
+            return;
+        }
+        let mut ids: Vec<_> = self.storage.unsealed.iter().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let Some(partition) = self.partitions.get(&id) else { continue };
+            if self.storage.full.contains_key(log_dir(&partition.directory)) || self.storage.closing.contains_key(&id) {
+                continue;
+            }
+            match partition.log.segment_to_seal().map(|segment| segment.base_offset) {
+                Some(segment) => self.close_segment(now, id, segment, effects),
+                None => {
+                    self.storage.unsealed.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn close_segment(&mut self, now: Time, id: PartitionId, base_offset: Offset, effects: &mut Vec<Effect>) {
+        self.storage.closing.insert(id, Closing { segment: base_offset, operations: 0, failed: false });
+        let partition = self.partitions.get_mut(&id).expect("the caller found it");
+        let segment = partition.log.segment_mut(base_offset).expect("the caller found it");
+        if segment.is_indexed() {
+            self.write_index(id, base_offset, effects);
+        } else {
+            self.complete_index(now, id, base_offset, None, effects);
+        }
+    }
+
+    /// The batches of the segment have been read to its end; without that its index cannot be written.
+    pub(super) fn on_index_complete(
+        &mut self,
+        id: PartitionId,
+        segment: Offset,
+        error: Option<ErrorCode>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let whole = partition.log.segment_mut(segment).is_some_and(|segment| segment.is_indexed());
+        if whole {
+            self.write_index(id, segment, effects);
+        } else if error.is_some() {
+            // A corrupt batch is in the way, and was reported. The segment keeps its length; lookups read around it.
+            self.write_length(id, segment, effects);
+        } else {
+            self.storage.closing.remove(&id);
+        }
+    }
+
+    fn write_index(&mut self, id: PartitionId, base_offset: Offset, effects: &mut Vec<Effect>) {
+        let partition = self.partitions.get_mut(&id).expect("the caller found it");
+        let directory = partition.directory.clone();
+        let segment = partition.log.segment_mut(base_offset).expect("the caller found it");
+        let (offsets, times) = segment.index_files();
+        for (kind, bytes) in [(FileKind::OffsetIndex, offsets), (FileKind::TimeIndex, times)] {
+            let path = FileName { directory: directory.clone(), base_offset, kind }.to_string();
+            let operation = self.operate(Operation::Close { partition: id });
+            effects.push(Effect::File { operation, change: FileChange::Replace { path: path.into(), bytes } });
+        }
+        self.storage.closing.get_mut(&id).expect("closing").operations += 2;
+        self.write_length(id, base_offset, effects);
+    }
+
+    fn write_length(&mut self, id: PartitionId, base_offset: Offset, effects: &mut Vec<Effect>) {
+        let partition = self.partitions.get_mut(&id).expect("the caller found it");
+        let file = FileName { directory: partition.directory.clone(), base_offset, kind: FileKind::Log };
+        let length = partition.log.segment_mut(base_offset).expect("the caller found it").size;
+        self.storage.touched.insert(file.clone());
+        let operation = self.operate(Operation::Close { partition: id });
+        effects.push(Effect::File { operation, change: FileChange::Truncate { file, length } });
+        self.storage.closing.get_mut(&id).expect("closing").operations += 1;
+    }
+
+    fn on_close_step(&mut self, now: Time, id: PartitionId, outcome: Result<(), FileError>) {
+        let Some(closing) = self.storage.closing.get_mut(&id) else { return };
+        closing.operations -= 1;
+        closing.failed |= outcome.is_err();
+        if closing.operations > 0 {
+            return;
+        }
+        let closing = self.storage.closing.remove(&id).expect("just seen");
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if closing.failed {
+            let directory = partition.directory.clone();
+            self.on_no_space(now, log_dir(&directory));
+        } else if partition.log.segments().last().is_some_and(|active| active.base_offset == closing.segment) {
+            self.storage.open_ended.remove(&id);
+        } else {
+            partition.log.on_sealed(closing.segment);
+        }
+    }
+
+    fn begin_round(&mut self, upto: Option<CommitId>) {
+        let behind = |log: &crate::log::Log| log.checkpoint().2 < log.log_end_offset();
+        let waiting: Map<_, _> = self
+            .partitions
+            .values()
+            .filter(|partition| behind(&partition.log))
+            .map(|partition| (partition.id, partition.log.log_end_offset()))
+            .collect();
+        let mut ids: Vec<_> = waiting.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.storage.make_ready(id);
+        }
+        self.storage.round = Some(Round { upto, stage: Stage::WriteBack { waiting } });
+    }
+
+    fn advance_round(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let Some(mut round) = self.storage.round.take() else { return };
+        if let Stage::WriteBack { waiting } = &mut round.stage {
+            waiting.retain(|id, target| {
+                self.partitions.get(id).is_some_and(|partition| partition.log.checkpoint().2 < *target)
+            });
+            if waiting.is_empty() {
+                let stopping = self.storage.stop == Stop::Wanted && round.upto.is_none();
+                let waiting = if stopping { self.storage.open_ended.clone() } else { Set::default() };
+                round.stage = Stage::Close { waiting };
+            }
+        }
+        if let Stage::Close { waiting } = &mut round.stage {
+            waiting.retain(|id| self.storage.open_ended.contains(id));
+            let mut ids: Vec<_> = waiting.iter().copied().filter(|id| !self.storage.closing.contains_key(id)).collect();
+            ids.sort_unstable();
+            for id in ids {
+                let active = self.partitions.get(&id).and_then(|partition| partition.log.active_segment());
+                match active.map(|segment| segment.base_offset) {
+                    Some(segment) => self.close_segment(now, id, segment, effects),
+                    None => {
+                        self.storage.open_ended.remove(&id);
+                    }
+                }
+            }
+            if waiting.is_empty() {
+                let mut files: Vec<_> = self.storage.touched.drain().collect();
+                files.sort_unstable();
+                // A round without files to free is the last one: nothing is pending then.
+                let done = round.upto.or(self.journal.last_commit_durable());
+                let table = self.checkpoint_table(done.map_or(CommitId(0), CommitId::next));
+                round.stage = Stage::Sync { files, table };
+                self.sync(&round, effects);
+            }
+        }
+        self.storage.round = Some(round);
+    }
+
+    fn sync(&mut self, round: &Round, effects: &mut Vec<Effect>) {
+        let Stage::Sync { files, .. } = &round.stage else { unreachable!("the caller set it") };
+        let operation = self.operate(Operation::Sync);
+        effects.push(Effect::File { operation, change: FileChange::Sync { files: files.clone() } });
+    }
+
+    /// Where every partition's recovery would resume, were everything written so far synced.
+    /// Commits before `next_commit` are not needed any more then.
+    fn checkpoint_table(&self, next_commit: CommitId) -> Bytes {
+        let mut ids: Vec<_> = self.partitions.keys().copied().collect();
+        ids.sort_unstable();
+        let partitions = ids.into_iter().map(|id| {
+            let log = &self.partitions[&id].log;
+            let (segment_base_offset, segment_position, written_offset) = log.checkpoint();
+            PartitionCheckpoint { partition: id, segment_base_offset, segment_position, written_offset, state: log.state() }
+        });
+        Checkpoint {
+            shard: self.id,
+            shards: self.shards,
+            run: self.journal.run(),
+            generation: self.journal.next_generation(),
+            next_commit,
+            partitions: partitions.collect(),
+        }
+        .encode()
+    }
+
+    fn on_synced(&mut self, outcome: Result<(), FileError>, effects: &mut Vec<Effect>) {
+        let Some(Round { stage: Stage::Sync { files, table }, upto }) = self.storage.round.take() else {
+            panic!("a sync ended outside of a round")
+        };
+        if outcome == Err(FileError::NoSpace) {
+            let round = Round { stage: Stage::Sync { files, table }, upto };
+            self.sync(&round, effects);
+            self.storage.round = Some(round);
+            return;
+        }
+        self.replace_table(&table, effects);
+        self.storage.round = Some(Round { upto, stage: Stage::Replace { table } });
+    }
+
+    fn replace_table(&mut self, table: &Bytes, effects: &mut Vec<Effect>) {
+        let operation = self.operate(Operation::Replace);
+        let change = FileChange::Replace { path: self.storage.checkpoint_path.clone(), bytes: table.clone() };
+        effects.push(Effect::File { operation, change });
+    }
+
+    fn on_replaced(&mut self, now: Time, outcome: Result<(), FileError>) {
+        let round = self.storage.round.take().expect("a table is replaced by a round");
+        if outcome == Err(FileError::NoSpace) {
+            // The files are synced already; the next round writes a table again.
+            let path = self.storage.checkpoint_path.clone();
+            self.on_no_space(now, log_dir(log_dir(&path)));
+            self.storage.round = Some(Round { upto: round.upto, stage: Stage::WriteBack { waiting: Map::default() } });
+            return;
+        }
+        self.metrics.checkpoints += 1;
+        match round.upto {
+            Some(upto) => self.journal.on_checkpoint(upto),
+            None => self.storage.stop = Stop::Done,
+        }
+    }
+
+    /// Batches that the segment files have leave memory, oldest first, until the rest fits the budget.
+    fn evict(&mut self) {
+        while self.storage.tail_bytes > self.storage.limits.tail_bytes {
+            let Some(&id) = self.storage.order.front() else { return };
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                match partition.log.evict_one() {
+                    Some(bytes) => self.storage.tail_bytes -= bytes,
+                    None => {
+                        self.storage.make_ready(id);
+                        return;
+                    }
+                }
+            }
+            self.storage.order.pop_front();
+        }
+    }
+
+    /// Wakes the shard when the oldest dirty bytes become due, or a full device is tried again.
+    fn set_storage_timer(&mut self, now: Time) {
+        if self.storage.timer_set {
+            return;
+        }
+        let interval = self.storage.limits.write_back_interval_us;
+        let aging = self.storage.aging.front().map(|&(since, _)| since + interval);
+        let retry = self.storage.full.values().copied().min();
+        if let Some(deadline) = [aging, retry].into_iter().flatten().min() {
+            self.storage.timer_set = true;
+            self.set_timer(deadline.max(now.monotonic_us + 1000), Timer::Storage);
+        }
+    }
+}
