@@ -12,6 +12,7 @@ pub use request::{
     BrokerRegistration, ControllerReply, ControllerRequest, CreatePartitionsResult, CreateTopicResult, CreatedTopic,
     DeleteTopicResult, NewPartitions, NewTopic, ProducerIdBlock, Refusal, TopicReference,
 };
+pub use topic_name::check as check_topic_name;
 
 /// What a machine answers to a request.
 #[derive(Clone, PartialEq, Eq, Debug)]

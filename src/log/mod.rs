@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use epochs::LeaderEpochs;
-pub use producers::{Producers, SequencedBatch, Sequence};
+pub use producers::{Producers, Sequence, SequencedBatch};
 pub use recovery::{RecoveredLog, RecoveryError, SegmentFile, recover};
 pub use segment::{Life, SEGMENT_BYTES_LIMIT, Segment};
 pub use state::LogState;
@@ -225,8 +225,12 @@ impl Log {
     /// The write-back up to `upto` is in the file; returns its bytes.
     pub fn on_written(&mut self, upto: Offset) -> usize {
         assert!(upto == self.writing_offset);
-        let written: usize =
-            self.tail.from(self.written_offset).take_while(|b| b.last_offset < upto).map(|b| b.batch.bytes().len()).sum();
+        let written: usize = self
+            .tail
+            .from(self.written_offset)
+            .take_while(|b| b.last_offset < upto)
+            .map(|b| b.batch.bytes().len())
+            .sum();
         self.dirty_bytes -= written;
         self.written_offset = upto;
         written
@@ -267,7 +271,8 @@ impl Log {
 
     /// Where recovery would resume: everything before is complete in sealed segments or written to this one.
     pub fn checkpoint(&self) -> (Offset, u64, Offset) {
-        let open = self.segments.iter().position(|segment| segment.life != Life::Sealed).expect("the last one is active");
+        let open =
+            self.segments.iter().position(|segment| segment.life != Life::Sealed).expect("the last one is active");
         let segment = &self.segments[open];
         let end = self.segments.get(open + 1).map_or(self.log_end_offset, |next| next.base_offset);
         let offset = self.written_offset.min(end);
@@ -326,7 +331,8 @@ impl Log {
     /// the log if no indexed segment has one.
     pub fn locate_time(&self, base_offset: Offset, timestamp: Timestamp) -> Location {
         for segment in self.segments.iter().filter(|segment| segment.base_offset >= base_offset) {
-            let all_older = segment.is_largest_known() && segment.largest.is_none_or(|(largest, _)| largest < timestamp);
+            let all_older =
+                segment.is_largest_known() && segment.largest.is_none_or(|(largest, _)| largest < timestamp);
             if !all_older {
                 return locate_in(segment, segment.lookup_time(timestamp));
             }

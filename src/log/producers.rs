@@ -137,7 +137,7 @@ mod tests {
     fn header(epoch: i16, first: i32, count: i32, offset: Offset) -> BatchHeader {
         let mut builder = BatchBuilder::new().producer(7, epoch, first);
         for _ in 0..count {
-            builder = builder.record(None, Some(b"v"));
+            builder.push(0, None, Some(b"v"));
         }
         let mut header = BatchHeader::parse(&builder.build()).expect("built whole");
         header.base_offset = offset;

@@ -68,7 +68,10 @@ impl fmt::Display for RecoveryError {
                 "segment {segment:020}.log has {found} bytes, but {durable} were on stable storage: restore the file"
             ),
             RecoveryError::JournalGap { expected, found } => {
-                write!(f, "the journal continues at offset {found}, but {expected} comes next: a journal file is missing")
+                write!(
+                    f,
+                    "the journal continues at offset {found}, but {expected} comes next: a journal file is missing"
+                )
             }
             RecoveryError::JournalShort { durable, found } => write!(
                 f,
@@ -173,12 +176,17 @@ fn scan(log_start_offset: Offset, base_offset: Offset, bytes: &Bytes) -> (LogSta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TopicConfig;
     use crate::record::{BatchBuilder, ProduceRules, ProducedBatch};
     use crate::types::PartitionId;
 
     fn batch(offset: Offset) -> RecordBatch {
-        let built = BatchBuilder::new().record(None, Some(b"value")).build();
-        ProducedBatch::check(bytes::BytesMut::from(&built[..]), &ProduceRules::default(), 0).expect("good").stamp(offset, 1)
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(b"value"));
+        let built = builder.build();
+        ProducedBatch::check(bytes::BytesMut::from(&built[..]), &ProduceRules::of(&TopicConfig::default(), true), 0)
+            .expect("good")
+            .stamp(offset, 1)
     }
 
     fn checkpoint(position: u64, written_offset: Offset, log_end_offset: Offset) -> PartitionCheckpoint {
@@ -199,10 +207,7 @@ mod tests {
     #[test]
     fn the_journal_continues_where_the_checkpoint_stands() {
         let size = batch(0).bytes().len() as u64;
-        let files = vec![
-            SegmentFile { base_offset: 0, size: 4096 },
-            SegmentFile { base_offset: 7, size: 4096 },
-        ];
+        let files = vec![SegmentFile { base_offset: 0, size: 4096 }, SegmentFile { base_offset: 7, size: 4096 }];
         let entries = (0..5).map(batch).collect();
         let recovered = recover(Some(&checkpoint(2 * size, 2, 3)), files, entries, &mut nothing).expect("whole");
         assert_eq!(recovered.append.len(), 3);
@@ -218,7 +223,8 @@ mod tests {
         assert_eq!(gap.expect_err("gap"), RecoveryError::JournalGap { expected: 0, found: 1 });
         let short = recover(Some(&checkpoint(0, 0, 3)), vec![], vec![batch(0)], &mut nothing);
         assert_eq!(short.expect_err("short"), RecoveryError::JournalShort { durable: 3, found: 1 });
-        let cut = recover(Some(&checkpoint(100, 2, 2)), vec![SegmentFile { base_offset: 0, size: 50 }], vec![], &mut nothing);
+        let cut =
+            recover(Some(&checkpoint(100, 2, 2)), vec![SegmentFile { base_offset: 0, size: 50 }], vec![], &mut nothing);
         assert_eq!(cut.expect_err("cut"), RecoveryError::SegmentShort { segment: 0, durable: 100, found: 50 });
     }
 

@@ -197,7 +197,7 @@ mod tests {
     fn header(offset: Offset, count: i32, timestamp: Timestamp) -> BatchHeader {
         let mut builder = crate::record::BatchBuilder::new().base_offset(offset);
         for _ in 0..count {
-            builder = builder.record_at(timestamp, None, Some(&[0; 100]));
+            builder.push(timestamp, None, Some(&[0; 100]));
         }
         BatchHeader::parse(&builder.build()).expect("built whole")
     }

@@ -3,7 +3,6 @@
 use bytes::BytesMut;
 
 use super::{Append, AppendError, AppendOutcome, AppendPart, AppendResult, Effect, Message, Shard, Ticket};
-use crate::config::TopicConfig;
 use crate::error_code::ErrorCode;
 use crate::journal::JournalEntry;
 use crate::log::Sequence;
@@ -70,17 +69,21 @@ impl Shard {
         }
         let partition = self.partitions.get_mut(&id).ok_or(AppendError::new(ErrorCode::NotLeaderOrFollower))?;
         let config = partition.log.config();
-        let mut rules = produce_rules(config, zstd_allowed);
+        let mut rules = ProduceRules::of(config, zstd_allowed);
         rules.max_message_bytes = rules.max_message_bytes.min(self.storage.batch_bytes_max());
-        let batch = ProducedBatch::check(records, &rules, now.wall_ms).map_err(|rejection| AppendError {
-            error_code: rejection.error_code,
-            message: Some(rejection.message),
-            record_index: rejection.record_index,
+        let batch = ProducedBatch::check(records, &rules, now.wall_ms).map_err(|rejection| {
+            self.metrics.rejected_batches += 1;
+            AppendError {
+                error_code: rejection.error_code,
+                message: Some(rejection.message),
+                record_index: rejection.record_index,
+            }
         })?;
         let log_append_time_ms = if rules.log_append_time { now.wall_ms } else { -1 };
         let log_start_offset = partition.log.log_start_offset();
         let appended = match partition.log.check_sequence(batch.header()).map_err(AppendError::new)? {
             Sequence::Duplicate(batch) => {
+                self.metrics.duplicate_batches += 1;
                 let (base_offset, high_watermark) = (batch.base_offset, partition.high_watermark());
                 let wait_for = Some(batch.last_offset + 1).filter(|&end| end > high_watermark);
                 let log_append_time_ms = if rules.log_append_time { batch.timestamp } else { -1 };
@@ -88,7 +91,6 @@ impl Shard {
             }
             Sequence::Next => self.append_stamped(now, id, batch),
         };
-        self.metrics.batches_in += 1;
         let outcome = AppendOutcome { base_offset: appended.0, log_append_time_ms, log_start_offset };
         Ok((outcome, Some(appended.1 + 1)))
     }
@@ -97,10 +99,12 @@ impl Shard {
     pub(super) fn append_stamped(&mut self, now: Time, id: PartitionId, batch: ProducedBatch) -> (Offset, Offset) {
         let partition = self.partitions.get_mut(&id).expect("the caller found it");
         let appended = partition.log.append(now, batch, partition.leader.leader_epoch);
+        self.metrics.produced_batches += 1;
+        self.metrics.produced_bytes += appended.batch.bytes().len() as u64;
         if partition.is_relaxed() {
             self.commits.note_relaxed(id);
         }
-        self.journal.append(JournalEntry { partition: id, batch: appended.batch.bytes().clone() });
+        self.journal.append(JournalEntry { partition: id, batch: appended.batch.clone() });
         self.commits.on_append(id, appended.last_offset + 1);
         self.on_dirty(now, id, appended.batch.bytes().len());
         (appended.base_offset, appended.last_offset)
@@ -134,8 +138,4 @@ impl Shard {
             effects.push(Effect::Send { to: from, message: Message::Appended { ticket, results } });
         }
     }
-}
-
-fn produce_rules(config: &TopicConfig, zstd_allowed: bool) -> ProduceRules {
-    ProduceRules { zstd_allowed, ..config.produce_rules() }
 }

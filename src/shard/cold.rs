@@ -88,7 +88,6 @@ impl Shard {
                     let Some(Ahead { state: AheadState::Ready(records), .. }) = self.cold.ahead.remove(index) else {
                         unreachable!("just seen")
                     };
-                    self.metrics.read_ahead_hits += 1;
                     self.read_ahead(now, &read, &records, effects);
                     if let Some(waiter) = read.waiter {
                         self.on_cold_read(now, waiter, Ok(records), effects);
@@ -97,7 +96,6 @@ impl Shard {
             }
             return;
         }
-        self.metrics.cold_reads += 1;
         let (partition, offset) = (read.partition, read.offset);
         self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
     }
@@ -307,7 +305,8 @@ impl Shard {
                 self.read_on(now, scan, needed, effects);
             }
             Some(damage) => {
-                let file = FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind: FileKind::Log };
+                let file =
+                    FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind: FileKind::Log };
                 let position = scan.position + passed as u64;
                 error!(%file, position, %damage, "a batch is corrupt and is not served; restore the file from a replica or a backup");
                 self.metrics.corrupt_batches += 1;
@@ -321,13 +320,7 @@ impl Shard {
         }
     }
 
-    fn end_scan(
-        &mut self,
-        now: Time,
-        scan: Scan,
-        outcome: Result<Vec<Bytes>, ErrorCode>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn end_scan(&mut self, now: Time, scan: Scan, outcome: Result<Vec<Bytes>, ErrorCode>, effects: &mut Vec<Effect>) {
         match scan.goal {
             Goal::Index { waiter: None } => {
                 self.on_index_complete(scan.partition, scan.segment, outcome.err(), effects);
@@ -386,4 +379,3 @@ impl Shard {
         }
     }
 }
-

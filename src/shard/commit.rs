@@ -43,8 +43,9 @@ impl Shard {
         ends.sort_by_key(|&(partition, _)| partition);
         ends.dedup_by_key(|&mut (partition, _)| partition);
         self.metrics.commits += 1;
-        self.metrics.commit_bytes += block.length() as u64;
-        self.metrics.commit_padding_bytes += block.padded_bytes();
+        self.metrics.commit_bytes += block.payload_bytes();
+        self.metrics.commit_overhead_bytes += block.length() as u64 - block.payload_bytes();
+        self.metrics.overlapped_commits += u64::from(!self.commits.in_flight.is_empty());
         self.commits.in_flight.push_back(InFlight { commit, ends });
         effects.push(Effect::Commit { commit, block });
     }
@@ -60,7 +61,6 @@ impl Shard {
             }
             self.advance(now, landed.ends.iter().map(|&(id, _)| id), effects);
         }
-        self.on_commit_for_checkpoint(commit, effects);
     }
 
     /// Moves the high watermarks of these partitions, and frees who waits for them: consumers first.

@@ -3,6 +3,7 @@
 use super::connection::Caller;
 use super::{Effect, Shard};
 use crate::config::{self, ConfigEntry};
+use crate::coordinator::check_topic_name;
 use crate::error_code::ErrorCode;
 use crate::protocol::describe_configs::*;
 use crate::protocol::{DecodeError, Reader};
@@ -44,7 +45,7 @@ impl Shard {
         match resource.resource_type {
             TOPIC => match self.image.topic(name) {
                 Some(topic) => Ok(config::describe_topic(&topic.configs, &self.config)),
-                None if crate::coordinator::check_topic_name(name).is_err() => {
+                None if check_topic_name(name).is_err() => {
                     Err((ErrorCode::InvalidTopicException, format!("{name} is not a topic name")))
                 }
                 None => Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))),

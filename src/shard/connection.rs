@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{ConnectionId, Effect, Shard};
-use crate::protocol::{self, codec::Writer};
+use crate::protocol::{self, Writer};
 
 /// Whom a response is owed to, and in which form.
 #[derive(Clone, Copy, Debug)]

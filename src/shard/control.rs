@@ -9,9 +9,7 @@ use bytes::BytesMut;
 
 use super::{Effect, FileChange, Message, Shard, ShardStart, Ticket};
 use crate::config::TopicConfig;
-use crate::coordinator::{
-    BrokerRegistration, Controller, ControllerReply, ControllerRequest, ControllerRules, Decision,
-};
+use crate::coordinator::{BrokerRegistration, Controller, ControllerReply, ControllerRequest, Decision};
 use crate::log::{Log, RecoveredLog};
 use crate::metadata::{MetadataImage, MetadataRecord};
 use crate::partition::Partition;
@@ -55,15 +53,8 @@ const METADATA_BATCH_BYTES_MAX: usize = 60 << 20;
 
 impl Control {
     pub fn new(start: &ShardStart) -> Control {
-        let config = &start.config;
-        let rules = ControllerRules {
-            partitions_default: config.num_partitions,
-            replication_factor_default: config.default_replication_factor as i16,
-            delete_topic_enable: config.delete_topic_enable,
-            partitions_max: config.gannet.partitions_max as usize,
-        };
         Control {
-            controller: Controller::new(rules, start.seed),
+            controller: Controller::new(start.config.clone(), start.seed),
             decided: start.image.clone(),
             committing: VecDeque::new(),
             publishing: VecDeque::new(),
@@ -113,7 +104,8 @@ impl Shard {
             for record in records {
                 builder.push(now.wall_ms, None, Some(&record.encode()));
             }
-            let rules = ProduceRules { max_message_bytes: METADATA_BATCH_BYTES_MAX, ..ProduceRules::default() };
+            let mut rules = ProduceRules::of(&self.config.topic, true);
+            rules.max_message_bytes = METADATA_BATCH_BYTES_MAX;
             let batch = ProducedBatch::check(BytesMut::from(builder.build()), &rules, now.wall_ms);
             self.append_stamped(now, id, batch.expect("built here"));
         }
@@ -174,7 +166,8 @@ impl Shard {
     fn apply_topic(&mut self, now: Time, id: TopicId, before: &MetadataImage, effects: &mut Vec<Effect>) {
         let old = before.topic_by_id(id).cloned();
         let new = self.image.topic_by_id(id).cloned();
-        let count = |topic: &Option<Arc<crate::metadata::Topic>>| topic.as_ref().map_or(0, |t| t.partitions.len() as i32);
+        let count =
+            |topic: &Option<Arc<crate::metadata::Topic>>| topic.as_ref().map_or(0, |t| t.partitions.len() as i32);
         for index in count(&new)..count(&old) {
             self.close_partition(now, PartitionId { topic: id, index }, effects);
         }
@@ -227,7 +220,7 @@ impl Shard {
             return (Arc::new(self.config.topic.clone()), 0);
         };
         let leader_epoch = topic.partition(id.index).map_or(0, |state| state.leader_epoch);
-        (self.storage.config_of(topic, &self.config), leader_epoch)
+        (topic.config.clone(), leader_epoch)
     }
 
     /// The log directory that has the fewest of this core's partitions, as Kafka chooses.

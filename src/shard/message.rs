@@ -15,20 +15,50 @@ pub type Ticket = u64;
 
 #[derive(Debug)]
 pub enum Message {
-    Append { ticket: Ticket, append: Append },
-    Appended { ticket: Ticket, results: Vec<AppendResult> },
-    Fetch { ticket: Ticket, fetch: Fetch },
+    Append {
+        ticket: Ticket,
+        append: Append,
+    },
+    Appended {
+        ticket: Ticket,
+        results: Vec<AppendResult>,
+    },
+    Fetch {
+        ticket: Ticket,
+        fetch: Fetch,
+    },
     /// `last` unless more will follow because the core still waits for data.
-    Fetched { ticket: Ticket, results: Vec<FetchResult>, last: bool },
-    Offsets { ticket: Ticket, queries: Vec<OffsetQuery> },
-    OffsetsFound { ticket: Ticket, answers: Vec<OffsetAnswer> },
+    Fetched {
+        ticket: Ticket,
+        results: Vec<FetchResult>,
+        last: bool,
+    },
+    Offsets {
+        ticket: Ticket,
+        queries: Vec<OffsetQuery>,
+    },
+    OffsetsFound {
+        ticket: Ticket,
+        answers: Vec<OffsetAnswer>,
+    },
     /// To shard 0, which owns the metadata log.
-    Control { ticket: Ticket, request: ControllerRequest },
-    Controlled { ticket: Ticket, reply: ControllerReply },
+    Control {
+        ticket: Ticket,
+        request: ControllerRequest,
+    },
+    Controlled {
+        ticket: Ticket,
+        reply: ControllerReply,
+    },
     /// From shard 0 to all: the facts changed, these topics among them.
-    Image { image: Arc<MetadataImage>, changed: Vec<TopicId> },
+    Image {
+        image: Arc<MetadataImage>,
+        changed: Vec<TopicId>,
+    },
     /// The image that carries this version is in use here.
-    ImageApplied { version: u64 },
+    ImageApplied {
+        version: u64,
+    },
 }
 
 /// Batches for partitions of one core, out of one produce request.
@@ -143,7 +173,9 @@ pub struct OffsetQuery {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OffsetQuestion {
     Earliest,
-    Latest { read_committed: bool },
+    Latest {
+        read_committed: bool,
+    },
     MaxTimestamp,
     /// The first record that is not older.
     Timestamp(Timestamp),

@@ -2,6 +2,7 @@
 
 use super::connection::Caller;
 use super::{Effect, Shard};
+use crate::coordinator::check_topic_name;
 use crate::error_code::ErrorCode;
 use crate::metadata::{Broker, MetadataImage, Topic};
 use crate::protocol::describe_cluster::*;
@@ -39,7 +40,10 @@ impl Shard {
             None => WantedTopics::All,
             Some(topics) if topics.is_empty() && caller.api_version == 0 => WantedTopics::All,
             Some(topics) => WantedTopics::Named(
-                topics.iter().map(|topic| WantedTopic { name: topic.name.map(str::to_owned), id: topic.topic_id }).collect(),
+                topics
+                    .iter()
+                    .map(|topic| WantedTopic { name: topic.name.map(str::to_owned), id: topic.topic_id })
+                    .collect(),
             ),
         };
         let may_create = self.config.auto_create_topics_enable && request.allow_auto_topic_creation;
@@ -65,9 +69,7 @@ impl Shard {
         let version = caller.api_version;
         let topics = match wanted {
             WantedTopics::All => image.topics().map(|topic| topic_metadata(topic)).collect(),
-            WantedTopics::Named(topics) => {
-                topics.iter().map(|wanted| wanted_topic(&image, wanted, version)).collect()
-            }
+            WantedTopics::Named(topics) => topics.iter().map(|wanted| wanted_topic(&image, wanted, version)).collect(),
         };
         let brokers = image.brokers().filter_map(|broker| {
             let endpoint = broker.endpoint(&listener)?;
@@ -180,7 +182,7 @@ fn wanted_topic<'a>(image: &'a MetadataImage, wanted: &'a WantedTopic, version: 
     match &wanted.name {
         Some(name) => match image.topic(name) {
             Some(topic) => topic_metadata(topic),
-            None if crate::coordinator::check_topic_name(name).is_err() => unknown(ErrorCode::InvalidTopicException),
+            None if check_topic_name(name).is_err() => unknown(ErrorCode::InvalidTopicException),
             None => MetadataResponseTopic { topic_id: Uuid::ZERO, ..unknown(ErrorCode::UnknownTopicOrPartition) },
         },
         None if version < BY_ID_FROM_VERSION => unknown(ErrorCode::InvalidRequest),
@@ -209,10 +211,7 @@ fn topic_metadata(topic: &Topic) -> MetadataResponseTopic<'_> {
     }
 }
 
-fn described_partition(
-    index: usize,
-    state: &crate::metadata::Partition,
-) -> DescribeTopicPartitionsResponsePartition {
+fn described_partition(index: usize, state: &crate::metadata::Partition) -> DescribeTopicPartitionsResponsePartition {
     DescribeTopicPartitionsResponsePartition {
         error_code: leader_error(state.leader).code(),
         partition_index: index as i32,

@@ -75,8 +75,7 @@ impl Shard {
 
     fn ask_offsets(&mut self, now: Time, caller: Caller, asked: Vec<Asked<'_>>, effects: &mut Vec<Effect>) {
         let image = self.image.clone();
-        let mut pending =
-            PendingOffsets { caller, partitions: Vec::new(), answers: Vec::new(), outstanding: 0 };
+        let mut pending = PendingOffsets { caller, partitions: Vec::new(), answers: Vec::new(), outstanding: 0 };
         let mut queries = Vec::new();
         for (part, asked) in asked.into_iter().enumerate() {
             let part = part as u32;
@@ -113,12 +112,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn on_offsets_found(
-        &mut self,
-        ticket: Ticket,
-        answers: Vec<OffsetAnswer>,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn on_offsets_found(&mut self, ticket: Ticket, answers: Vec<OffsetAnswer>, effects: &mut Vec<Effect>) {
         let Some(pending) = self.offsets.pending.get_mut(&ticket) else { return };
         for answer in answers {
             let part = answer.part as usize;

@@ -132,11 +132,6 @@ impl Shard {
         }
     }
 
-    /// A partition is gone: who waits for it looks again and is told.
-    pub(super) fn on_fetch_abandoned(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
-        self.retry_fetch(now, token, effects);
-    }
-
     fn answer_fetch(&mut self, now: Time, pending: OwnerFetch, effects: &mut Vec<Effect>) {
         if let Some(key) = pending.timer {
             self.timers.remove(&key);
@@ -153,7 +148,6 @@ impl Shard {
         last: bool,
         effects: &mut Vec<Effect>,
     ) {
-        self.metrics.bytes_out += results.iter().map(|result| result.bytes() as u64).sum::<u64>();
         if to == self.id {
             self.on_fetched(now, to, ticket, results, last, effects);
         } else {
@@ -194,13 +188,8 @@ impl Shard {
                 Ok((result, None))
             }
             Ok(LogRead::Disk) => {
-                let read = ColdRead {
-                    partition: part.partition,
-                    offset: part.fetch_offset,
-                    upto,
-                    max_bytes,
-                    waiter: None,
-                };
+                let read =
+                    ColdRead { partition: part.partition, offset: part.fetch_offset, upto, max_bytes, waiter: None };
                 Ok((result, Some(read)))
             }
         }

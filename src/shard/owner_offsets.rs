@@ -160,7 +160,8 @@ impl Shard {
             (Err(error_code), _) => Err(*error_code),
             (Ok(batches), Some(partition)) => {
                 let on_disk = batches.first().and_then(|batch| first_record(batch, timestamp));
-                Ok(on_disk.or_else(|| first_in_memory(&partition.log, timestamp))
+                Ok(on_disk
+                    .or_else(|| first_in_memory(&partition.log, timestamp))
                     .filter(|&(offset, _)| offset < partition.high_watermark()))
             }
             (Ok(_), None) => Err(ErrorCode::UnknownTopicOrPartition),
@@ -229,4 +230,3 @@ fn newest_record(log: &Log, timestamp: Timestamp, last_offset: Offset) -> Option
     let batch = log.tail_from(last_offset).next().filter(|_| last_offset >= log.tail_start())?;
     Some(first_record(batch.bytes(), timestamp)?.0)
 }
-

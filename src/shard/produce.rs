@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use super::connection::Caller;
 use super::{Append, AppendError, AppendPart, AppendResult, Effect, Message, Shard, Ticket, Timer, Waiting, by_owner};
 use crate::error_code::ErrorCode;
-use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::produce::*;
+use crate::protocol::{DecodeError, Reader};
 use crate::types::{Map, PartitionId, Time, TopicId};
 
 #[derive(Default)]
@@ -101,9 +101,12 @@ impl Shard {
                 parts.push(ProducePart { index: partition.index, outcome });
             }
             let name = known.map_or_else(|| Arc::from(topic.name), |topic| topic.name.clone());
-            topics.push(ProduceTopic { name, id: known.map_or(topic.topic_id, |topic| topic.id), parts: start..parts.len() });
+            topics.push(ProduceTopic {
+                name,
+                id: known.map_or(topic.topic_id, |topic| topic.id),
+                parts: start..parts.len(),
+            });
         }
-        self.metrics.bytes_in += frame.len() as u64;
         let mut produce = PendingProduce { caller, acks, topics, parts, outstanding: 0 };
         let shards = self.shards;
         let cut = cut_batches(frame, cuts);
@@ -239,4 +242,3 @@ fn cut_batches(mut frame: BytesMut, cuts: Vec<Cut>) -> Vec<AppendPart> {
     };
     cuts.into_iter().map(cut).collect()
 }
-

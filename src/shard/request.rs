@@ -20,7 +20,9 @@ impl Shard {
     ) {
         let Some(open) = self.connections.get_mut(&connection) else { return };
         let sequence = open.on_request();
-        self.metrics.requests += 1;
+        self.metrics
+            .requests
+            .count(i16::from_be_bytes([frame.first().copied().unwrap_or(0), frame.get(1).copied().unwrap_or(0)]));
         if let Err(error) = self.dispatch(now, connection, sequence, frame, effects) {
             self.metrics.hostile_frames += 1;
             tracing::debug!(?connection, %error, "a request that does not read: the connection is closed");

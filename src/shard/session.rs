@@ -121,8 +121,7 @@ impl Sessions {
             self.sessions.remove(&id);
         }
         let id = self.new_id();
-        let session =
-            Session { epoch: 1, by_id, last_used_us: now.monotonic_us, partitions: partitions.to_vec() };
+        let session = Session { epoch: 1, by_id, last_used_us: now.monotonic_us, partitions: partitions.to_vec() };
         self.sessions.insert(id, session);
         Some(id)
     }
@@ -209,9 +208,11 @@ mod tests {
     }
 
     fn request(session: (i32, i32), partitions: &[(i32, Offset)]) -> FetchRequest<'static> {
-        let partitions = partitions
-            .iter()
-            .map(|&(partition, fetch_offset)| FetchPartition { partition, fetch_offset, ..FetchPartition::default() });
+        let partitions = partitions.iter().map(|&(partition, fetch_offset)| FetchPartition {
+            partition,
+            fetch_offset,
+            ..FetchPartition::default()
+        });
         FetchRequest {
             session_id: session.0,
             session_epoch: session.1,

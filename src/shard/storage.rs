@@ -14,7 +14,7 @@ use super::cold::Scan;
 use super::{Effect, FileChange, FileError, FileKind, FileName, OperationId, Shard, Timer};
 use crate::config::BrokerConfig;
 use crate::error_code::ErrorCode;
-use crate::journal::{self, Checkpoint, CommitId, Journal, PartitionCheckpoint};
+use crate::journal::{Checkpoint, CommitId, Journal, PartitionCheckpoint};
 use crate::types::{Deadline, Map, Offset, PartitionId, Set, Time};
 
 pub(super) struct Storage {
@@ -80,11 +80,18 @@ struct Round {
 
 enum Stage {
     /// Partitions that have to be in their segments up to an offset.
-    WriteBack { waiting: Map<PartitionId, Offset> },
+    WriteBack {
+        waiting: Map<PartitionId, Offset>,
+    },
     /// Before a stop: active segments get their length and index files.
-    Close { waiting: Set<PartitionId> },
-    Sync { files: Vec<FileName>, table: Bytes },
-    Replace { table: Bytes },
+    Close {
+        waiting: Set<PartitionId>,
+    },
+    Sync {
+        files: Vec<FileName>,
+        table: Bytes,
+    },
+    Replace,
 }
 
 #[derive(Debug)]
@@ -290,7 +297,7 @@ impl Shard {
         let directory = partition.directory.clone();
         let file = FileName { directory, base_offset: write.segment, kind: FileKind::Log };
         self.storage.writes_in_flight += 1;
-        self.metrics.write_backs += 1;
+        self.metrics.segment_bytes += write.bytes.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
         let operation = self.operate(Operation::Write { partition: id, upto: write.upto, file: file.clone() });
         effects.push(Effect::Write { operation, file, position: write.position, bytes: write.bytes });
     }
@@ -337,14 +344,7 @@ impl Shard {
         }
     }
 
-    fn on_written(
-        &mut self,
-        now: Time,
-        id: PartitionId,
-        upto: Offset,
-        file: FileName,
-        outcome: Result<(), FileError>,
-    ) {
+    fn on_written(&mut self, now: Time, id: PartitionId, upto: Offset, file: FileName, outcome: Result<(), FileError>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         if outcome.is_err() {
             partition.log.on_write_failed();
@@ -540,7 +540,13 @@ impl Shard {
         let partitions = ids.into_iter().map(|id| {
             let log = &self.partitions[&id].log;
             let (segment_base_offset, segment_position, written_offset) = log.checkpoint();
-            PartitionCheckpoint { partition: id, segment_base_offset, segment_position, written_offset, state: log.state() }
+            PartitionCheckpoint {
+                partition: id,
+                segment_base_offset,
+                segment_position,
+                written_offset,
+                state: log.state(),
+            }
         });
         Checkpoint {
             shard: self.id,
@@ -563,13 +569,13 @@ impl Shard {
             self.storage.round = Some(round);
             return;
         }
-        self.replace_table(&table, effects);
-        self.storage.round = Some(Round { upto, stage: Stage::Replace { table } });
+        self.replace_table(table, effects);
+        self.storage.round = Some(Round { upto, stage: Stage::Replace });
     }
 
-    fn replace_table(&mut self, table: &Bytes, effects: &mut Vec<Effect>) {
+    fn replace_table(&mut self, table: Bytes, effects: &mut Vec<Effect>) {
         let operation = self.operate(Operation::Replace);
-        let change = FileChange::Replace { path: self.storage.checkpoint_path.clone(), bytes: table.clone() };
+        let change = FileChange::Replace { path: self.storage.checkpoint_path.clone(), bytes: table };
         effects.push(Effect::File { operation, change });
     }
 

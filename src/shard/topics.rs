@@ -4,11 +4,11 @@
 use super::connection::Caller;
 use super::metadata::WantedTopics;
 use super::{Effect, Message, Shard, ShardId, Ticket};
+use crate::config;
 use crate::coordinator::{
     ControllerReply, ControllerRequest, CreateTopicResult, CreatedTopic, NewPartitions, NewTopic, ProducerIdBlock,
     Refusal, TopicReference,
 };
-use crate::config;
 use crate::error_code::ErrorCode;
 use crate::protocol::create_partitions::*;
 use crate::protocol::create_topics::*;
@@ -48,7 +48,8 @@ impl Shard {
             assignments: topic.assignments.iter().map(|a| (a.partition_index, a.broker_ids.clone())).collect(),
             configs: topic.configs.iter().map(|c| (c.name.to_owned(), c.value.map(str::to_owned))).collect(),
         });
-        let request = ControllerRequest::CreateTopics { topics: topics.collect(), validate_only: request.validate_only };
+        let request =
+            ControllerRequest::CreateTopics { topics: topics.collect(), validate_only: request.validate_only };
         self.call_controller(now, PendingCall::Topics(caller), request, effects);
         Ok(())
     }
@@ -168,13 +169,7 @@ impl Shard {
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
     }
 
-    fn call_controller(
-        &mut self,
-        now: Time,
-        call: PendingCall,
-        request: ControllerRequest,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn call_controller(&mut self, now: Time, call: PendingCall, request: ControllerRequest, effects: &mut Vec<Effect>) {
         let ticket = self.token();
         self.topics.pending.insert(ticket, call);
         let controller = ShardId(0);
