@@ -1,7 +1,7 @@
 //! Kafka's wire: frames, the bounded codec, one file per API. Messages borrow from the frame they are read from; nothing here
 //! knows what a request means, and no bytes from outside can make it panic or allocate more than they pay for.
 
-mod codec;
+pub mod codec;
 mod message;
 mod wire;
 
