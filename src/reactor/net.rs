@@ -1,0 +1,492 @@
+//! All client connections of one core: accept, receive, send, close, and the limits that keep a hostile peer cheap.
+//! Owned by the core's reactor; it turns completions into events and never decides what a request means.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use bytes::{Bytes, BytesMut};
+use io_uring::{opcode, squeue, types};
+
+use super::connection::{Connection, Fault, OutgoingPool, Phase, Target};
+use super::ring::{BufferGroup, Completion, Ring, Token};
+use crate::shard::{ConnectionId, Event};
+use crate::types::{Deadline, Time};
+
+/// Buffers that wait for bytes, shared by all connections of the core.
+const RECEIVE_BUFFERS: u16 = 64;
+const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
+/// How long accepting rests when the process has no descriptor or memory left.
+const ACCEPT_PAUSE_MS: u64 = 500;
+/// How exactly idle and stalled connections are found.
+const SWEEP_MS: u64 = 1000;
+
+#[derive(Clone, Debug)]
+pub struct NetLimits {
+    /// `max.connections`, of this core.
+    pub connections_max: usize,
+    /// `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// `gannet.connection.requests.max`: a connection with so many unanswered requests is not read.
+    pub requests_in_flight_max: u32,
+    /// A connection with so many unsent response bytes is not read.
+    pub response_pause_bytes: usize,
+    /// A connection with so many unsent response bytes is closed.
+    pub response_bytes_max: usize,
+    /// `connections.max.idle.ms`; `u64::MAX` is never.
+    pub idle_max_ms: u64,
+    /// A peer that takes none of its responses for so long is closed.
+    pub stalled_max_ms: u64,
+}
+
+impl Default for NetLimits {
+    fn default() -> NetLimits {
+        NetLimits {
+            connections_max: 100_000,
+            request_bytes_max: 100 << 20,
+            requests_in_flight_max: 128,
+            response_pause_bytes: 8 << 20,
+            response_bytes_max: 256 << 20,
+            idle_max_ms: 600_000,
+            stalled_max_ms: 30_000,
+        }
+    }
+}
+
+/// What happened at this core's sockets, counted since the start.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct NetCounters {
+    pub accepted: u64,
+    pub refused: u64,
+    pub closed: u64,
+    pub requests: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    pub sends: u64,
+    pub hostile_frames: u64,
+    pub closed_idle: u64,
+    pub closed_stalled: u64,
+    pub closed_overfull: u64,
+}
+
+struct Listener {
+    socket: OwnedFd,
+    /// An accept is in the kernel.
+    armed: bool,
+    multishot: bool,
+    /// Accepting rests until then.
+    paused_until: Deadline,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    connection: Option<Connection>,
+}
+
+pub struct Net {
+    listeners: Vec<Listener>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    live: usize,
+    group: BufferGroup,
+    limits: NetLimits,
+    pool: OutgoingPool,
+    /// Slots that got responses in this turn.
+    noted: Vec<u32>,
+    /// Slots whose reading was held back and may go on.
+    resumable: Vec<u32>,
+    requests: Vec<BytesMut>,
+    next_sweep: Deadline,
+    accepting: bool,
+    short_of_descriptors: bool,
+    pub counters: NetCounters,
+}
+
+impl Net {
+    /// Listening starts with the first `turn`. The sockets are in the order of `listeners`.
+    pub fn new(ring: &Ring, listeners: Vec<OwnedFd>, limits: NetLimits) -> io::Result<Net> {
+        let listener = |socket| Listener { socket, armed: false, multishot: true, paused_until: 0 };
+        Ok(Net {
+            listeners: listeners.into_iter().map(listener).collect(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            group: BufferGroup::register(ring, 0, RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?,
+            limits,
+            pool: OutgoingPool::default(),
+            noted: Vec::new(),
+            resumable: Vec::new(),
+            requests: Vec::new(),
+            next_sweep: 0,
+            accepting: true,
+            short_of_descriptors: false,
+            counters: NetCounters::default(),
+        })
+    }
+
+    /// Connections that exist.
+    pub fn connections(&self) -> usize {
+        self.live
+    }
+
+    /// No request waits for its response and no response waits to leave.
+    pub fn is_quiet(&self) -> bool {
+        self.slots.iter().filter_map(|slot| slot.connection.as_ref()).all(|connection| {
+            connection.phase == Phase::Shut || connection.in_flight == 0 && connection.queued_bytes() == 0
+        })
+    }
+
+    /// Takes no more connections.
+    pub fn stop_accepting(&mut self) {
+        self.accepting = false;
+        for listener in &self.listeners {
+            // SAFETY: the descriptor is ours and open; a pending accept ends with an error.
+            unsafe { libc::shutdown(listener.socket.as_raw_fd(), libc::SHUT_RDWR) };
+        }
+    }
+
+    /// Before the reactor waits: accepts are armed, held-back connections go on if requests are welcome, the overdue are closed.
+    pub fn prepare(&mut self, ring: &mut Ring, now: Time, welcome: bool, events: &mut Vec<Event>) {
+        for index in 0..self.listeners.len() {
+            self.arm_accept(ring, index, now);
+        }
+        if welcome {
+            // Those that must still wait note themselves again.
+            for slot in std::mem::take(&mut self.resumable) {
+                self.resume(ring, slot, events);
+            }
+        }
+        if now.monotonic_us >= self.next_sweep {
+            self.sweep(now, events);
+        }
+    }
+
+    /// Connections wait that could go on as soon as requests are welcome.
+    pub fn has_resumable(&self) -> bool {
+        !self.resumable.is_empty()
+    }
+
+    /// When `prepare` has something to do that no completion announces.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        let sweep = (self.live > 0).then_some(self.next_sweep);
+        let paused = |listener: &Listener| (self.accepting && !listener.armed).then_some(listener.paused_until);
+        self.listeners.iter().filter_map(paused).chain(sweep).min()
+    }
+
+    fn arm_accept(&mut self, ring: &mut Ring, index: usize, now: Time) {
+        let listener = &mut self.listeners[index];
+        if listener.armed || !self.accepting || now.monotonic_us < listener.paused_until {
+            return;
+        }
+        listener.armed = true;
+        let fd = types::Fd(listener.socket.as_raw_fd());
+        let entry = match listener.multishot {
+            true => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+            false => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build(),
+        };
+        // SAFETY: names no memory; the listening socket lives as long as the reactor.
+        unsafe { ring.push(entry, Token::Accept(index as u32)) };
+    }
+
+    pub fn on_accept(&mut self, ring: &mut Ring, index: u32, completion: Completion, now: Time, events: &mut Vec<Event>) {
+        let listener = &mut self.listeners[index as usize];
+        listener.armed = completion.more();
+        if completion.result >= 0 {
+            // SAFETY: the kernel just made this descriptor for us.
+            let socket = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            self.short_of_descriptors = false;
+            self.open(ring, index, socket, now, events);
+            return;
+        }
+        match -completion.result {
+            libc::EINVAL if self.accepting && listener.multishot => listener.multishot = false,
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+                listener.paused_until = now.after_ms(ACCEPT_PAUSE_MS);
+                if !std::mem::replace(&mut self.short_of_descriptors, true) {
+                    let error = io::Error::from_raw_os_error(-completion.result);
+                    tracing::error!(
+                        connections = self.live,
+                        "cannot accept connections: {error}; those that exist go on. Raise the limit of open files (ulimit -n, or LimitNOFILE= of the service)"
+                    );
+                }
+            }
+            // The peer gave up while it waited, or we are stopping.
+            _ => listener.paused_until = now.after_ms(1),
+        }
+    }
+
+    fn open(&mut self, ring: &mut Ring, listener: u32, socket: OwnedFd, now: Time, events: &mut Vec<Event>) {
+        if self.live >= self.limits.connections_max || !self.accepting {
+            self.counters.refused += 1;
+            return;
+        }
+        self.counters.accepted += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let id = ConnectionId { slot, generation: self.slots[slot as usize].generation };
+        self.slots[slot as usize].connection = Some(Connection::new(id, socket, now.monotonic_us));
+        self.live += 1;
+        if self.live == 1 {
+            self.next_sweep = now.after_ms(SWEEP_MS);
+        }
+        events.push(Event::Opened { connection: id, listener: listener as u16 });
+        self.receive(ring, slot);
+    }
+
+    fn get(&mut self, slot: u32) -> &mut Connection {
+        self.slots[slot as usize].connection.as_mut().expect("a slot lives until its last completion")
+    }
+
+    fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.slots.get_mut(id.slot as usize)?.connection.as_mut()?;
+        (connection.id == id && connection.phase != Phase::Shut).then_some(connection)
+    }
+
+    /// Asks the kernel for this connection's next bytes, unless it must wait.
+    fn receive(&mut self, ring: &mut Ring, slot: u32) {
+        let (group, limits) = (self.group.id(), &self.limits);
+        let connection = self.slots[slot as usize].connection.as_mut().expect("asked for by its own completion");
+        if connection.receiving || connection.phase != Phase::Open {
+            return;
+        }
+        if !connection.may_take(limits) {
+            self.resumable.push(slot);
+            return;
+        }
+        connection.receiving = true;
+        let fd = types::Fd(connection.socket.as_raw_fd());
+        // With nothing known to wait, the first attempt would only fail: wait for the socket at once.
+        let poll_first = if connection.more_waits { 0 } else { RECEIVE_POLL_FIRST };
+        let entry = match connection.target() {
+            Target::Group => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+                .buf_group(group)
+                .ioprio(poll_first)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+            Target::Frame { start, room } => {
+                opcode::Recv::new(fd, start, room.min(1 << 30) as u32).flags(libc::MSG_WAITALL).ioprio(poll_first).build()
+            }
+        };
+        // SAFETY: the frame's buffer and the socket stay with the connection, which is kept until this completes; the group
+        // lives as long as the reactor.
+        unsafe { ring.push(entry, Token::Receive(slot)) };
+    }
+
+    pub fn on_receive(
+        &mut self,
+        ring: &mut Ring,
+        slot: u32,
+        completion: Completion,
+        now: Time,
+        welcome: bool,
+        events: &mut Vec<Event>,
+    ) {
+        let Net { slots, group, limits, requests, counters, .. } = self;
+        let connection = slots[slot as usize].connection.as_mut().expect("a slot lives until its last completion");
+        connection.receiving = false;
+        connection.more_waits = completion.socket_has_more();
+        connection.active_us = now.monotonic_us;
+        let count = completion.result.max(0) as usize;
+        counters.received_bytes += count as u64;
+        let outcome = match completion.buffer() {
+            Some(buffer) => {
+                let outcome = match connection.phase {
+                    Phase::Open => connection.on_bytes(group.bytes(buffer, count), limits, requests),
+                    _ => Ok(()),
+                };
+                group.give_back(buffer);
+                outcome
+            }
+            None => {
+                if count > 0 && connection.phase == Phase::Open {
+                    requests.extend(connection.on_frame_bytes(count));
+                }
+                Ok(())
+            }
+        };
+        let (id, phase) = (connection.id, connection.phase);
+        self.emit(id, events);
+        match outcome {
+            _ if phase == Phase::Shut => self.release(slot),
+            Err(fault) => self.on_fault(slot, fault, events),
+            // No buffer was free: all are free again at the end of the turn.
+            Ok(()) if completion.result == -libc::ENOBUFS => {
+                self.get(slot).more_waits = true;
+                self.resumable.push(slot);
+            }
+            Ok(()) if matches!(-completion.result, libc::EINTR | libc::EAGAIN) => self.resumable.push(slot),
+            // What was asked before the peer left is still answered if it is already decided.
+            Ok(()) if completion.result <= 0 && phase == Phase::Closing => {}
+            Ok(()) if completion.result <= 0 => self.shut(slot, events),
+            Ok(()) if welcome && !self.get(slot).has_rest() => self.receive(ring, slot),
+            Ok(()) => self.resumable.push(slot),
+        }
+    }
+
+    fn emit(&mut self, connection: ConnectionId, events: &mut Vec<Event>) {
+        self.counters.requests += self.requests.len() as u64;
+        events.extend(self.requests.drain(..).map(|frame| Event::Request { connection, frame }));
+    }
+
+    fn resume(&mut self, ring: &mut Ring, slot: u32, events: &mut Vec<Event>) {
+        let Net { slots, limits, requests, .. } = self;
+        // The slot may have a new tenant by now, which is none the worse for it.
+        let Some(connection) = slots[slot as usize].connection.as_mut() else { return };
+        if connection.phase != Phase::Open || connection.receiving {
+            return;
+        }
+        let id = connection.id;
+        if !connection.may_take(limits) {
+            self.resumable.push(slot);
+            return;
+        }
+        let outcome = if connection.has_rest() { connection.on_room(limits, requests) } else { Ok(()) };
+        self.emit(id, events);
+        match outcome {
+            Err(fault) => self.on_fault(slot, fault, events),
+            Ok(()) => self.receive(ring, slot),
+        }
+    }
+
+    fn on_fault(&mut self, slot: u32, fault: Fault, events: &mut Vec<Event>) {
+        let Fault::FrameLength(length) = fault;
+        self.counters.hostile_frames += 1;
+        let max = self.limits.request_bytes_max;
+        tracing::warn!(
+            "closed a connection: it announced a request of {length} bytes, allowed are 1 to {max} (socket.request.max.bytes). It may not speak Kafka's protocol, or speaks TLS to a plain listener"
+        );
+        self.shut(slot, events);
+    }
+
+    /// Effects of the shard.
+    pub fn respond(&mut self, id: ConnectionId, response: Vec<Bytes>) {
+        let Some(connection) = self.slots.get_mut(id.slot as usize).and_then(|slot| slot.connection.as_mut()) else { return };
+        if connection.id != id || connection.phase == Phase::Shut {
+            return;
+        }
+        connection.respond(response, &mut self.pool);
+        if !std::mem::replace(&mut connection.noted, true) {
+            self.noted.push(id.slot);
+        }
+    }
+
+    pub fn close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.find(id) else { return };
+        connection.phase = Phase::Closing;
+        if !std::mem::replace(&mut connection.noted, true) {
+            self.noted.push(id.slot);
+        }
+    }
+
+    /// At the end of a turn: one gathered send for each connection that got responses.
+    pub fn flush(&mut self, ring: &mut Ring, now: Time, events: &mut Vec<Event>) {
+        let mut noted = std::mem::take(&mut self.noted);
+        for slot in noted.drain(..) {
+            let Some(connection) = self.slots[slot as usize].connection.as_mut() else { continue };
+            connection.noted = false;
+            if connection.phase == Phase::Shut {
+                continue;
+            }
+            if connection.queued_bytes() > self.limits.response_bytes_max {
+                self.counters.closed_overfull += 1;
+                tracing::warn!(
+                    "closed a connection: {} bytes of responses wait for it, allowed are {}",
+                    connection.queued_bytes(),
+                    self.limits.response_bytes_max
+                );
+                self.shut(slot, events);
+                continue;
+            }
+            if !connection.is_sending() {
+                connection.active_us = now.monotonic_us;
+                self.send(ring, slot, events);
+            }
+        }
+        self.noted = noted;
+    }
+
+    /// Sends what waits; a connection that was only kept open for that is shut afterwards.
+    fn send(&mut self, ring: &mut Ring, slot: u32, events: &mut Vec<Event>) {
+        let connection = self.get(slot);
+        let Some(message) = connection.gather() else {
+            if connection.phase == Phase::Closing {
+                self.shut(slot, events);
+            }
+            return;
+        };
+        let fd = types::Fd(connection.socket.as_raw_fd());
+        let entry = opcode::SendMsg::new(fd, message).flags(libc::MSG_NOSIGNAL as u32).build();
+        self.counters.sends += 1;
+        // SAFETY: header, parts and chunks stay in the connection's boxed send state until this completes.
+        unsafe { ring.push(entry, Token::Send(slot)) };
+    }
+
+    pub fn on_sent(&mut self, ring: &mut Ring, slot: u32, completion: Completion, now: Time, events: &mut Vec<Event>) {
+        let Net { slots, pool, counters, .. } = self;
+        let connection = slots[slot as usize].connection.as_mut().expect("a slot lives until its last completion");
+        let count = completion.result.max(0) as usize;
+        counters.sent_bytes += count as u64;
+        if count > 0 {
+            connection.active_us = now.monotonic_us;
+        }
+        let waiting = connection.on_sent(count, pool);
+        match connection.phase {
+            Phase::Shut => self.release(slot),
+            _ if completion.result < 0 && !matches!(-completion.result, libc::EINTR | libc::EAGAIN) => self.shut(slot, events),
+            Phase::Closing if !waiting => self.shut(slot, events),
+            _ if waiting => self.send(ring, slot, events),
+            _ => {}
+        }
+    }
+
+    /// Ends a connection at once. Its slot is free when the kernel has returned what it holds.
+    fn shut(&mut self, slot: u32, events: &mut Vec<Event>) {
+        let connection = self.get(slot);
+        assert!(connection.phase != Phase::Shut);
+        connection.phase = Phase::Shut;
+        // SAFETY: the descriptor is ours and open; pending operations on it end.
+        unsafe { libc::shutdown(connection.socket.as_raw_fd(), libc::SHUT_RDWR) };
+        events.push(Event::Closed { connection: connection.id });
+        self.counters.closed += 1;
+        self.release(slot);
+    }
+
+    fn release(&mut self, slot: u32) {
+        let Net { slots, pool, .. } = self;
+        let entry = &mut slots[slot as usize];
+        let connection = entry.connection.as_mut().expect("released once");
+        connection.discard_outgoing(pool);
+        if connection.receiving || connection.is_sending() {
+            return;
+        }
+        entry.connection = None;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(slot);
+        self.live -= 1;
+    }
+
+    /// Closes those that were idle or took nothing for too long.
+    fn sweep(&mut self, now: Time, events: &mut Vec<Event>) {
+        let (idle_us, stalled_us) = (self.limits.idle_max_ms.saturating_mul(1000), self.limits.stalled_max_ms.saturating_mul(1000));
+        for slot in 0..self.slots.len() as u32 {
+            let Some(connection) = self.slots[slot as usize].connection.as_ref() else { continue };
+            let quiet_us = now.monotonic_us.saturating_sub(connection.active_us);
+            if connection.phase == Phase::Shut {
+                continue;
+            }
+            if connection.queued_bytes() > 0 && quiet_us >= stalled_us {
+                self.counters.closed_stalled += 1;
+                self.shut(slot, events);
+            } else if connection.in_flight == 0 && connection.queued_bytes() == 0 && quiet_us >= idle_us {
+                self.counters.closed_idle += 1;
+                self.shut(slot, events);
+            }
+        }
+        self.next_sweep = now.after_ms(SWEEP_MS.min(self.limits.stalled_max_ms).min(self.limits.idle_max_ms).max(1));
+    }
+}
+
+/// `IORING_RECVSEND_POLL_FIRST`.
+const RECEIVE_POLL_FIRST: u16 = 1;
