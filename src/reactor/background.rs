@@ -3,6 +3,7 @@
 //! This is the only file that knows glommio.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::future::poll_fn;
@@ -28,7 +29,7 @@ use super::lru::Lru;
 use super::memory::PAGE_BYTES;
 use super::mesh::Outbox;
 use crate::shard::{FileChange, FileError, FileName, OperationId};
-use crate::types::Map;
+use crate::types::{Map, TopicId};
 
 /// Operations between the reactor and the executor at one time; more wait at the reactor.
 const OPERATIONS_MAX: usize = 4096;
@@ -204,6 +205,9 @@ struct Files {
     open: RefCell<Lru<FileName, Rc<RefCell<OpenFile>>>>,
     /// Directories with entries that may not be on stable storage.
     unsynced_directories: RefCell<BTreeSet<Arc<str>>>,
+    /// Log directories whose device glommio has judged.
+    judged: RefCell<BTreeSet<String>>,
+    judging: Semaphore,
     results: RefCell<Outbox<Outcome>>,
     permits: Semaphore,
 }
@@ -214,6 +218,8 @@ impl Files {
             queues: RefCell::default(),
             open: RefCell::new(Lru::new(open_files_max)),
             unsynced_directories: RefCell::default(),
+            judged: RefCell::default(),
+            judging: Semaphore::new(1),
             results: RefCell::new(results),
             permits: Semaphore::new(DIRECTORIES_AT_ONCE),
         })
@@ -228,7 +234,7 @@ impl Files {
     fn accept(self: &Rc<Files>, operation: OperationId, work: Work) {
         let directory: Arc<str> = match &work {
             Work::Write { file, .. } => file.directory.clone(),
-            Work::Change(FileChange::CreateDirectory { directory } | FileChange::DeleteDirectory { directory }) => {
+            Work::Change(FileChange::CreateDirectory { directory, .. } | FileChange::DeleteDirectory { directory }) => {
                 directory.clone()
             }
             Work::Change(FileChange::Truncate { file, .. } | FileChange::Delete { file }) => file.directory.clone(),
@@ -262,12 +268,11 @@ impl Files {
     }
 
     fn enqueue(self: &Rc<Files>, directory: Arc<str>, step: Step) {
-        let mut queues = self.queues.borrow_mut();
-        if let Some(queue) = queues.get_mut(&directory) {
-            queue.push_back(step);
-            return;
+        match self.queues.borrow_mut().entry(directory.clone()) {
+            Entry::Occupied(queue) => return queue.into_mut().push_back(step),
+            Entry::Vacant(place) => drop(place.insert(VecDeque::from([step]))),
         }
-        queues.insert(directory.clone(), VecDeque::from([step]));
+        // glommio runs a new task at once, up to its first wait: the queues must not be borrowed here.
         let this = self.clone();
         glommio::spawn_local(async move { this.work_through(directory).await }).detach();
     }
@@ -301,6 +306,7 @@ impl Files {
         if let Some(open) = self.open.borrow_mut().get(name) {
             return Ok(open.clone());
         }
+        self.judge(parent(&name.directory)).await?;
         let path = name.to_string();
         let mut options = OpenOptions::new();
         let opened = match options.read(true).write(true).dma_open(&path).await {
@@ -317,6 +323,33 @@ impl Files {
             close(evicted).await;
         }
         Ok(open)
+    }
+
+    /// glommio asks the first file it opens on a device whether the device can be polled, by a read. An empty file says yes
+    /// on any device, and every later read fails with EOPNOTSUPP. So the first file it opens is one with content.
+    async fn judge(&self, root: &str) -> Result<(), FileError> {
+        if self.judged.borrow().contains(root) {
+            return Ok(());
+        }
+        let permit = self.judging.acquire_permit(1).await;
+        if self.judged.borrow().contains(root) {
+            return Ok(());
+        }
+        let path: Arc<str> = format!("{root}/.probe-{}-{}", std::process::id(), glommio::executor().id()).into();
+        let scratch = path.clone();
+        blocking(path.clone(), move || {
+            let mut file = File::create(&*scratch)?;
+            io::Write::write_all(&mut file, &[1; 2 * PAGE_BYTES])?;
+            file.sync_data()
+        })
+        .await?;
+        let opened = DmaFile::open(&*path).await;
+        let scratch = path.clone();
+        blocking(path.clone(), move || std::fs::remove_file(&*scratch)).await?;
+        opened.map_err(|error| failure(error, &path))?.close().await.map_err(|error| failure(error, &path))?;
+        self.judged.borrow_mut().insert(root.to_owned());
+        drop(permit);
+        Ok(())
     }
 
     /// Lengthens a file from `position` on: whole pages only, the page of the last end read again if it is not remembered.
@@ -365,13 +398,9 @@ impl Files {
 
     async fn change(&self, change: FileChange) -> Result<(), FileError> {
         match change {
-            FileChange::CreateDirectory { directory } => {
-                self.unsynced_directories.borrow_mut().insert(parent(&directory).into());
-                blocking(directory.clone(), move || match std::fs::create_dir(&*directory) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                    outcome => outcome,
-                })
-                .await
+            FileChange::CreateDirectory { directory, topic } => {
+                self.unsynced_directories.borrow_mut().extend([directory.clone(), parent(&directory).into()]);
+                blocking(directory.clone(), move || create_directory(&directory, topic)).await
             }
             FileChange::DeleteDirectory { directory } => {
                 let open = self.open.borrow_mut().remove_if(|file| file.directory == directory);
@@ -406,10 +435,8 @@ impl Files {
 
     /// Files that are gone by now need no sync: they were deleted later than they were written.
     async fn sync(&self, files: Vec<FileName>) -> Result<(), FileError> {
-        let names: BTreeSet<Arc<str>> = files
-            .iter()
-            .flat_map(|file| [file.directory.clone(), parent(&file.directory).into()])
-            .collect();
+        let names: BTreeSet<Arc<str>> =
+            files.iter().flat_map(|file| [file.directory.clone(), parent(&file.directory).into()]).collect();
         let directories: Vec<Arc<str>> = {
             let unsynced = self.unsynced_directories.borrow();
             names.into_iter().filter(|name| unsynced.contains(name)).collect()
@@ -459,10 +486,7 @@ async fn close(open: Rc<RefCell<OpenFile>>) {
 }
 
 /// Runs on a thread that may wait.
-async fn blocking(
-    what: Arc<str>,
-    work: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> Result<(), FileError> {
+async fn blocking(what: Arc<str>, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), FileError> {
     let outcome = glommio::executor().spawn_blocking(work).await;
     outcome.map_err(|error| file_error(&error, &what))
 }
@@ -493,8 +517,9 @@ fn sync_directory(path: &str) -> io::Result<()> {
 }
 
 fn sync_each(files: &[FileName], directories: &[Arc<str>]) -> io::Result<()> {
-    for file in files {
-        match File::open(file.to_string()).and_then(|file| file.sync_data()) {
+    let described = directories.iter().map(|directory| format!("{directory}/{PARTITION_METADATA}"));
+    for path in files.iter().map(FileName::to_string).chain(described) {
+        match File::open(path).and_then(|file| file.sync_data()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             outcome => outcome?,
         }
@@ -521,6 +546,17 @@ pub fn sync_file_system(file: &File) -> io::Result<()> {
 
 /// The name of a directory that only waits to be deleted; found at a start, it is deleted then.
 pub const DELETED_SUFFIX: &str = "-delete";
+
+/// Kafka's name for the file that tells whose directory it is.
+const PARTITION_METADATA: &str = "partition.metadata";
+
+fn create_directory(directory: &str, topic: TopicId) -> io::Result<()> {
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    std::fs::write(format!("{directory}/{PARTITION_METADATA}"), format!("version: 0\ntopic_id: {topic}\n"))
+}
 
 fn delete_directory(directory: &str) -> io::Result<()> {
     for attempt in 0u32.. {
@@ -551,4 +587,171 @@ pub fn replace(path: &str, bytes: &[u8]) -> io::Result<()> {
         sync_directory(parent(path))
     };
     write().inspect_err(|_| drop(std::fs::remove_file(&beside)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::FileKind;
+    use crate::types::Uuid;
+
+    struct Bench {
+        directory: tempfile::TempDir,
+        background: Background,
+        next: u64,
+    }
+
+    impl Bench {
+        fn new(open_files_max: usize) -> Bench {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let background = Background::start(None, open_files_max, Doorbell::new().expect("an eventfd"));
+            Bench { directory, background: background.expect("io_uring is allowed here"), next: 0 }
+        }
+
+        fn partition(&self, name: &str) -> Arc<str> {
+            format!("{}/{name}", self.directory.path().display()).into()
+        }
+
+        fn segment(&self, name: &str) -> FileName {
+            FileName { directory: self.partition(name), base_offset: 0, kind: FileKind::Log }
+        }
+
+        fn id(&mut self) -> OperationId {
+            self.next += 1;
+            OperationId(self.next)
+        }
+
+        fn change(&mut self, change: FileChange) -> OperationId {
+            let id = self.id();
+            self.background.change(id, change);
+            id
+        }
+
+        fn create(&mut self, name: &str) -> OperationId {
+            let directory = self.partition(name);
+            self.change(FileChange::CreateDirectory { directory, topic: Uuid::from_random(7) })
+        }
+
+        fn write(&mut self, name: &str, position: u64, bytes: Vec<Bytes>) -> OperationId {
+            let (id, file) = (self.id(), self.segment(name));
+            self.background.write(id, file, position, bytes);
+            id
+        }
+
+        fn finish(&mut self) -> Vec<Outcome> {
+            let mut outcomes = Vec::new();
+            while !self.background.is_quiet() {
+                self.background.flush();
+                assert!(!self.background.outcomes.is_abandoned(), "the executor died");
+                outcomes.extend(std::iter::from_fn(|| self.background.take_outcome()));
+                std::thread::yield_now();
+            }
+            outcomes
+        }
+    }
+
+    fn pattern(length: usize, seed: usize) -> Bytes {
+        (0..length).map(|i| ((i + seed) % 251) as u8).collect::<Vec<_>>().into()
+    }
+
+    #[test]
+    fn writes_of_any_length_make_one_file_without_a_gap() {
+        for open_files_max in [1, 8] {
+            let mut bench = Bench::new(open_files_max);
+            let mut expected = Vec::new();
+            bench.create("a-0");
+            bench.create("b-0");
+            for (seed, length) in [1, 4095, 4096, 5000, 100, 700_000, 3].into_iter().enumerate() {
+                let bytes = pattern(length, seed);
+                let parts = vec![bytes.slice(..length / 3), bytes.slice(length / 3..)];
+                bench.write("a-0", expected.len() as u64, parts);
+                // With one open file the page of the last end has to be read again.
+                bench.write("b-0", 0, vec![Bytes::from_static(b"elsewhere")]);
+                expected.extend_from_slice(&bytes);
+                let outcomes = bench.finish();
+                assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+            }
+            let file = bench.segment("a-0");
+            bench.change(FileChange::Truncate { file: file.clone(), length: expected.len() as u64 });
+            bench.change(FileChange::Sync { files: vec![file.clone()] });
+            assert!(bench.finish().iter().all(|(_, outcome)| outcome.is_ok()));
+            assert!(std::fs::read(file.to_string()).expect("the file") == expected);
+            let metadata = std::fs::read_to_string(format!("{}/partition.metadata", file.directory)).expect("written");
+            assert_eq!(metadata, format!("version: 0\ntopic_id: {}\n", Uuid::from_random(7)));
+        }
+    }
+
+    #[test]
+    fn changes_of_one_directory_keep_their_order_and_a_sync_comes_after_all_before_it() {
+        let mut bench = Bench::new(4);
+        let mut order = Vec::new();
+        for name in ["a-0", "b-0"] {
+            order.push(bench.create(name));
+            order.push(bench.write(name, 0, vec![pattern(10_000, 1)]));
+        }
+        let files = vec![bench.segment("a-0"), bench.segment("b-0")];
+        let sync = bench.change(FileChange::Sync { files });
+        let directory = bench.partition("a-0");
+        let delete = bench.change(FileChange::DeleteDirectory { directory: directory.clone() });
+        let again = bench.create("a-0");
+        let outcomes = bench.finish();
+        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+        let place = |id| outcomes.iter().position(|(other, _)| *other == id).expect("reported once");
+        assert!(order.iter().all(|id| place(*id) < place(sync)));
+        assert!(place(order[1]) < place(delete) && place(delete) < place(again));
+        let left: Vec<_> = std::fs::read_dir(&*directory).expect("created again").collect();
+        assert_eq!(left.len(), 1, "only partition.metadata");
+        assert_eq!(
+            std::fs::read_dir(bench.directory.path()).expect("the parent").count(),
+            2,
+            "nothing set aside is left"
+        );
+    }
+
+    #[test]
+    fn deleting_what_is_not_there_is_fine_and_writing_where_no_directory_is_tells_so() {
+        let mut bench = Bench::new(4);
+        let file = bench.segment("a-0");
+        bench.change(FileChange::Delete { file: file.clone() });
+        let directory = file.directory.clone();
+        bench.change(FileChange::DeleteDirectory { directory });
+        bench.change(FileChange::Sync { files: vec![file] });
+        assert!(bench.finish().iter().all(|(_, outcome)| outcome.is_ok()));
+        bench.write("a-0", 0, vec![pattern(10, 0)]);
+        assert_eq!(bench.finish()[0].1, Err(FileError::NotFound));
+        bench.create("a-0");
+        bench.write("a-0", 8192, vec![pattern(10, 0)]);
+        bench.write("a-0", 100, vec![pattern(10, 0)]);
+        let outcomes = bench.finish();
+        assert!(matches!(&outcomes[2].1, Ok(()) | Err(FileError::Failed(_))), "{outcomes:?}");
+    }
+
+    #[test]
+    fn many_files_are_synced_at_once_and_more_operations_than_the_ring_holds_all_end() {
+        let mut bench = Bench::new(16);
+        let names: Vec<String> = (0..100).map(|i| format!("t-{i}")).collect();
+        for name in &names {
+            bench.create(name);
+            for i in 0..60 {
+                bench.write(name, i * 8, vec![pattern(8, i as usize)]);
+            }
+        }
+        let files = names.iter().map(|name| bench.segment(name)).collect();
+        bench.change(FileChange::Sync { files });
+        let outcomes = bench.finish();
+        assert_eq!(outcomes.len(), 100 * 61 + 1);
+        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()));
+    }
+
+    #[test]
+    fn a_small_file_is_replaced_whole() {
+        let mut bench = Bench::new(1);
+        let path = bench.partition("checkpoint-0");
+        for content in ["first", "the second"] {
+            bench.change(FileChange::Replace { path: path.clone(), bytes: Bytes::from_static(content.as_bytes()) });
+            assert!(bench.finish()[0].1.is_ok());
+            assert_eq!(std::fs::read_to_string(&*path).expect("there"), content);
+        }
+        assert_eq!(std::fs::read_dir(bench.directory.path()).expect("the parent").count(), 1);
+    }
 }

@@ -17,9 +17,6 @@ impl Clock {
 
     pub fn now(&self) -> Time {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        Time {
-            monotonic_us: self.start.elapsed().as_micros() as u64,
-            wall_ms: i64::try_from(wall).unwrap_or(i64::MAX),
-        }
+        Time { monotonic_us: self.start.elapsed().as_micros() as u64, wall_ms: i64::try_from(wall).unwrap_or(i64::MAX) }
     }
 }

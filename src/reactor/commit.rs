@@ -142,7 +142,8 @@ impl Commits {
         self.counters.flushes += 1;
         let journal = &self.files[usize::from(file)];
         let index = (self.first + self.in_flight.len() as u64) as u32;
-        let mut pending = Pending { commit, file, position, length, buffer: None, waits_for: 1, started: Instant::now() };
+        let mut pending =
+            Pending { commit, file, position, length, buffer: None, waits_for: 1, started: Instant::now() };
         match &mut self.backend {
             Backend::Thread(thread) => thread.write(Order { journal: journal.clone(), position, length, buffer }),
             Backend::Ring { fsync } => {
@@ -254,7 +255,13 @@ impl CommitThread {
                 doorbell.ring();
             }
         })?;
-        Ok(CommitThread { orders: Some(orders), returned, written, thread: handle.thread().clone(), handle: Some(handle) })
+        Ok(CommitThread {
+            orders: Some(orders),
+            returned,
+            written,
+            thread: handle.thread().clone(),
+            handle: Some(handle),
+        })
     }
 
     fn write(&mut self, order: Order) {
@@ -332,13 +339,16 @@ mod tests {
             for round in 0..10u64 {
                 for half in 0..2 {
                     let number = round * 2 + half;
-                    commits.begin(&mut ring, CommitId(number), 0, number * 8192, 8192, |page| page.fill(number as u8 + 1));
+                    commits
+                        .begin(&mut ring, CommitId(number), 0, number * 8192, 8192, |page| page.fill(number as u8 + 1));
                 }
                 while commits.in_flight() > 0 {
                     ring.wait(Some(std::time::Duration::from_millis(1)));
                     ring.take(16, &mut completions);
                     for completion in completions.drain(..) {
-                        let (Token::CommitWrite(index) | Token::CommitFlush(index)) = completion.token else { panic!() };
+                        let (Token::CommitWrite(index) | Token::CommitFlush(index)) = completion.token else {
+                            panic!()
+                        };
                         commits.on_completion(index, completion);
                     }
                     done.extend(std::iter::from_fn(|| commits.take_committed()).map(|(commit, _)| commit));
@@ -347,7 +357,10 @@ mod tests {
             assert_eq!(done, (0..20).map(CommitId).collect::<Vec<_>>(), "{method}");
             let bytes = std::fs::read(directory.path().join("journal-0-0")).expect("the file");
             for number in 0..20usize {
-                assert!(bytes[number * 8192..][..8192].iter().all(|byte| *byte == number as u8 + 1), "{method} {number}");
+                assert!(
+                    bytes[number * 8192..][..8192].iter().all(|byte| *byte == number as u8 + 1),
+                    "{method} {number}"
+                );
             }
         }
     }

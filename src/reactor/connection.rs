@@ -203,10 +203,12 @@ impl Connection {
     pub fn gather(&mut self) -> Option<*const libc::msghdr> {
         let outgoing = self.outgoing.as_mut().filter(|outgoing| !outgoing.sending)?;
         outgoing.parts.clear();
-        outgoing.parts.extend(outgoing.chunks.iter().take(CHUNKS_PER_SEND).map(|chunk| libc::iovec {
-            iov_base: chunk.bytes.as_ptr().cast_mut().cast(),
-            iov_len: chunk.bytes.len(),
-        }));
+        outgoing.parts.extend(
+            outgoing.chunks.iter().take(CHUNKS_PER_SEND).map(|chunk| libc::iovec {
+                iov_base: chunk.bytes.as_ptr().cast_mut().cast(),
+                iov_len: chunk.bytes.len(),
+            }),
+        );
         outgoing.header.msg_iov = outgoing.parts.as_mut_ptr();
         outgoing.header.msg_iovlen = outgoing.parts.len() as _;
         outgoing.sending = true;
@@ -321,7 +323,7 @@ mod tests {
         let stream: Vec<u8> = (0..5u8).flat_map(|i| framed(&[i])).collect();
         let (mut connection, mut requests, mut pool) = (connection(), Vec::new(), OutgoingPool::default());
         connection.on_bytes(&stream, &limits(), &mut requests).expect("good lengths");
-        assert_eq!(requests, [[0], [1], [2]]);
+        assert_eq!(requests, [&[0u8][..], &[1], &[2]]);
         assert!(connection.has_rest() && !connection.may_take(&limits()));
         connection.respond(Vec::new(), &mut pool);
         connection.respond(vec![Bytes::from_static(b"answer")], &mut pool);

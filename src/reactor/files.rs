@@ -73,8 +73,7 @@ impl Reads {
         let buffer = AlignedBuffer::new(before + length as usize);
         let descriptor = self.open.get(&file).cloned();
         let length = length as usize;
-        let reading =
-            Reading { operation, file, path, position, length, direct: true, descriptor, buffer, filled: 0 };
+        let reading = Reading { operation, file, path, position, length, direct: true, descriptor, buffer, filled: 0 };
         let index = self.free.pop().unwrap_or_else(|| {
             self.under_way.push(None);
             (self.under_way.len() - 1) as u32
@@ -160,7 +159,13 @@ mod tests {
     use super::*;
     use crate::shard::FileKind;
 
-    fn read(reads: &mut Reads, ring: &mut Ring, file: &FileName, position: u64, length: u32) -> Result<Bytes, FileError> {
+    fn read(
+        reads: &mut Reads,
+        ring: &mut Ring,
+        file: &FileName,
+        position: u64,
+        length: u32,
+    ) -> Result<Bytes, FileError> {
         reads.begin(ring, OperationId(7), file.clone(), position, length);
         let mut completions = Vec::new();
         loop {
@@ -184,7 +189,8 @@ mod tests {
         let file = FileName { directory: name, base_offset: 0, kind: FileKind::Log };
         std::fs::write(file.to_string(), &content).expect("written");
         let (mut ring, mut reads) = (Ring::new(8).expect("io_uring is allowed here"), Reads::new(1));
-        for (position, length) in [(0, 1), (0, 4096), (4095, 2), (1, 19_999), (19_000, 5000), (20_000, 10), (90_000, 1)] {
+        for (position, length) in [(0, 1), (0, 4096), (4095, 2), (1, 19_999), (19_000, 5000), (20_000, 10), (90_000, 1)]
+        {
             let start = (position as usize).min(content.len());
             let end = (start + length as usize).min(content.len());
             let bytes = read(&mut reads, &mut ring, &file, position, length).expect("readable");

@@ -43,10 +43,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     }
     // Accepted connections inherit these, which saves their system calls.
     socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(120))
-        .with_interval(Duration::from_secs(30))
-        .with_retries(4);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30)).with_retries(4);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -67,10 +67,8 @@ pub struct Mailbox<M> {
 
 /// One mailbox for each doorbell, in the order of the shards.
 pub fn mesh<M>(doorbells: &[Doorbell], capacity: usize) -> Vec<Mailbox<M>> {
-    let mut mailboxes: Vec<Mailbox<M>> = doorbells
-        .iter()
-        .map(|_| Mailbox { outboxes: Vec::new(), inboxes: Vec::new(), first: 0 })
-        .collect();
+    let mut mailboxes: Vec<Mailbox<M>> =
+        doorbells.iter().map(|_| Mailbox { outboxes: Vec::new(), inboxes: Vec::new(), first: 0 }).collect();
     for from in 0..doorbells.len() {
         for to in 0..doorbells.len() {
             let (outbox, inbox) = match from == to {

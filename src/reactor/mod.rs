@@ -1,1 +1,46 @@
-//! The machine lives here: the turn, ring, net, commit, mesh, clock, background.
+//! The machine lives here. One `Reactor` per core, on a thread of its own: it turns sockets, disks and mailboxes into
+//! events for its shard and performs the shard's effects. It decides nothing about Kafka. The only room with `unsafe`.
+
+mod background;
+mod clock;
+mod commit;
+mod connection;
+mod doorbell;
+#[cfg(test)]
+mod echo;
+mod files;
+mod listen;
+mod lru;
+mod memory;
+mod mesh;
+mod net;
+mod ring;
+mod turn;
+
+use std::io::Write;
+
+pub use background::{DELETED_SUFFIX, replace, sync_file_system};
+pub use clock::Clock;
+pub use commit::{CommitCounters, CommitMethod, JournalFile};
+pub use doorbell::Doorbell;
+pub use listen::listen;
+pub use mesh::{Mailbox, mesh};
+pub use net::{NetCounters, NetLimits};
+pub use turn::{Decide, Reactor, ReactorConfig, Stop, TurnCounters};
+
+/// Ends the process with code 1, at once and without unwinding: nothing may be written or acknowledged after this.
+pub fn exit_at_once(message: &str) -> ! {
+    let _ = writeln!(std::io::stderr(), "gannet: {message}");
+    // SAFETY: ends the process; nothing is touched after it.
+    unsafe { libc::_exit(1) }
+}
+
+/// Keeps the calling thread on one core. Without it the broker is slower, not wrong.
+pub fn pin_to(core: Option<usize>) {
+    let Some(core) = core else { return };
+    let mut set = nix::sched::CpuSet::new();
+    let pinned = set.set(core).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        tracing::warn!("cannot keep a thread on core {core}: {error}");
+    }
+}

@@ -124,11 +124,6 @@ impl Net {
         })
     }
 
-    /// Connections that exist.
-    pub fn connections(&self) -> usize {
-        self.live
-    }
-
     /// No request waits for its response and no response waits to leave.
     pub fn is_quiet(&self) -> bool {
         self.slots.iter().filter_map(|slot| slot.connection.as_ref()).all(|connection| {
@@ -161,11 +156,6 @@ impl Net {
         }
     }
 
-    /// Connections wait that could go on as soon as requests are welcome.
-    pub fn has_resumable(&self) -> bool {
-        !self.resumable.is_empty()
-    }
-
     /// When `prepare` has something to do that no completion announces.
     pub fn next_deadline(&self) -> Option<Deadline> {
         let sweep = (self.live > 0).then_some(self.next_sweep);
@@ -182,13 +172,22 @@ impl Net {
         let fd = types::Fd(listener.socket.as_raw_fd());
         let entry = match listener.multishot {
             true => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
-            false => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build(),
+            false => {
+                opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
+            }
         };
         // SAFETY: names no memory; the listening socket lives as long as the reactor.
         unsafe { ring.push(entry, Token::Accept(index as u32)) };
     }
 
-    pub fn on_accept(&mut self, ring: &mut Ring, index: u32, completion: Completion, now: Time, events: &mut Vec<Event>) {
+    pub fn on_accept(
+        &mut self,
+        ring: &mut Ring,
+        index: u32,
+        completion: Completion,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) {
         let listener = &mut self.listeners[index as usize];
         listener.armed = completion.more();
         if completion.result >= 0 {
@@ -265,9 +264,10 @@ impl Net {
                 .ioprio(poll_first)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT),
-            Target::Frame { start, room } => {
-                opcode::Recv::new(fd, start, room.min(1 << 30) as u32).flags(libc::MSG_WAITALL).ioprio(poll_first).build()
-            }
+            Target::Frame { start, room } => opcode::Recv::new(fd, start, room.min(1 << 30) as u32)
+                .flags(libc::MSG_WAITALL)
+                .ioprio(poll_first)
+                .build(),
         };
         // SAFETY: the frame's buffer and the socket stay with the connection, which is kept until this completes; the group
         // lives as long as the reactor.
@@ -362,7 +362,9 @@ impl Net {
 
     /// Effects of the shard.
     pub fn respond(&mut self, id: ConnectionId, response: Vec<Bytes>) {
-        let Some(connection) = self.slots.get_mut(id.slot as usize).and_then(|slot| slot.connection.as_mut()) else { return };
+        let Some(connection) = self.slots.get_mut(id.slot as usize).and_then(|slot| slot.connection.as_mut()) else {
+            return;
+        };
         if connection.id != id || connection.phase == Phase::Shut {
             return;
         }
@@ -434,7 +436,9 @@ impl Net {
         let waiting = connection.on_sent(count, pool);
         match connection.phase {
             Phase::Shut => self.release(slot),
-            _ if completion.result < 0 && !matches!(-completion.result, libc::EINTR | libc::EAGAIN) => self.shut(slot, events),
+            _ if completion.result < 0 && !matches!(-completion.result, libc::EINTR | libc::EAGAIN) => {
+                self.shut(slot, events)
+            }
             Phase::Closing if !waiting => self.shut(slot, events),
             _ if waiting => self.send(ring, slot, events),
             _ => {}
@@ -469,7 +473,8 @@ impl Net {
 
     /// Closes those that were idle or took nothing for too long.
     fn sweep(&mut self, now: Time, events: &mut Vec<Event>) {
-        let (idle_us, stalled_us) = (self.limits.idle_max_ms.saturating_mul(1000), self.limits.stalled_max_ms.saturating_mul(1000));
+        let (idle_us, stalled_us) =
+            (self.limits.idle_max_ms.saturating_mul(1000), self.limits.stalled_max_ms.saturating_mul(1000));
         for slot in 0..self.slots.len() as u32 {
             let Some(connection) = self.slots[slot as usize].connection.as_ref() else { continue };
             let quiet_us = now.monotonic_us.saturating_sub(connection.active_us);

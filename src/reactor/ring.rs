@@ -150,10 +150,8 @@ impl Ring {
     /// # Safety
     /// As for `push`, for both.
     pub unsafe fn push_linked(&mut self, first: (squeue::Entry, Token), second: (squeue::Entry, Token)) {
-        let pair = [
-            first.0.flags(squeue::Flags::IO_LINK).user_data(first.1.pack()),
-            second.0.user_data(second.1.pack()),
-        ];
+        let pair =
+            [first.0.flags(squeue::Flags::IO_LINK).user_data(first.1.pack()), second.0.user_data(second.1.pack())];
         loop {
             // SAFETY: the caller keeps what the entries name valid.
             if unsafe { self.ring.submission().push_multiple(&pair) }.is_ok() {
