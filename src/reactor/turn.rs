@@ -15,7 +15,7 @@ use super::mesh::Mailbox;
 use super::net::{Net, NetCounters, NetLimits};
 use super::pin_to;
 use super::ring::{Completion, Ring, Token};
-use crate::shard::{Effect, Event, FileChange, Message};
+use crate::shard::{Effect, Event, FileChange, Message, Shard};
 use crate::types::{Deadline, ShardId, Time};
 
 const RING_ENTRIES: u32 = 1024;
@@ -39,6 +39,32 @@ pub trait Decide {
     fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>);
     /// Nothing is dirty and nothing in flight.
     fn drained(&self) -> bool;
+}
+
+impl Decide for Shard {
+    fn step(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
+        Shard::step(self, now, event, effects);
+    }
+
+    fn end_turn(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        Shard::end_turn(self, now, effects);
+    }
+
+    fn next_deadline(&self) -> Option<Deadline> {
+        Shard::next_deadline(self)
+    }
+
+    fn accepts_requests(&self) -> bool {
+        Shard::accepts_requests(self)
+    }
+
+    fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        Shard::begin_stop(self, now, effects);
+    }
+
+    fn drained(&self) -> bool {
+        Shard::drained(self)
+    }
 }
 
 /// How the process asks its reactors to stop, and they agree that all are done.
