@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::state::LogState;
 use crate::journal::PartitionCheckpoint;
 use crate::record::{self, RecordBatch};
-use crate::types::Offset;
+use crate::types::{Offset, PartitionId};
 
 /// A `.log` file and its length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,17 @@ impl RecoveredLog {
             delete: Vec::new(),
             keep: 0,
             append: Vec::new(),
+        }
+    }
+
+    /// What to remember of it once the plan is carried out and synced.
+    pub fn checkpoint(&self, partition: PartitionId) -> PartitionCheckpoint {
+        PartitionCheckpoint {
+            partition,
+            segment_base_offset: self.active.base_offset,
+            segment_position: self.active.size,
+            written_offset: self.state.log_end_offset,
+            state: self.state.encode(),
         }
     }
 }
@@ -178,7 +189,6 @@ mod tests {
     use super::*;
     use crate::config::TopicConfig;
     use crate::record::{BatchBuilder, ProduceRules, ProducedBatch};
-    use crate::types::PartitionId;
 
     fn batch(offset: Offset) -> RecordBatch {
         let mut builder = BatchBuilder::new();

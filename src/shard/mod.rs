@@ -15,6 +15,7 @@ mod offsets;
 mod owner_fetch;
 mod owner_offsets;
 mod produce;
+mod recovery;
 mod request;
 mod seam;
 mod session;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub use message::*;
+pub use recovery::*;
 pub use seam::*;
 
 use crate::config::BrokerConfig;
