@@ -184,10 +184,11 @@ impl Shard {
         self.storage.accepts_requests(&self.journal)
     }
 
-    /// Begins a clean stop: everything is written back and checkpointed, as if a round were due.
-    pub fn begin_stop(&mut self, _now: Time, _effects: &mut Vec<Effect>) {
+    /// Begins a clean stop: parked fetches are answered, everything is written back and checkpointed.
+    pub fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.stopping = true;
         self.storage.begin_stop();
+        self.answer_parked_fetches(now, effects);
     }
 
     /// The clean stop has nothing left to do.

@@ -56,6 +56,18 @@ impl Shard {
         }
     }
 
+    /// Nothing will come any more: whoever waits is answered with what there is.
+    pub(super) fn answer_parked_fetches(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let mut tokens: Vec<_> = self.owner_fetches.pending.keys().copied().collect();
+        tokens.sort_unstable();
+        for token in tokens {
+            if let Some(pending) = self.owner_fetches.pending.get_mut(&token) {
+                pending.fetch.deadline = now.monotonic_us;
+                self.retry_fetch(now, token, effects);
+            }
+        }
+    }
+
     /// Reads all parts; answers, waits for the disk, or parks.
     fn look(&mut self, now: Time, token: u64, first: bool, effects: &mut Vec<Effect>) {
         let mut pending = self.owner_fetches.pending.remove(&token).expect("the caller found it");
