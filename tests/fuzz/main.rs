@@ -1,4 +1,4 @@
-//! Fuzz targets in libFuzzer's form, `fn(&[u8])`, and their replay: every corpus file as it is, cut at every byte, with every
+//! Fuzz targets in libFuzzer's form, a function of `&[u8]`, and their replay: every corpus file as it is, cut at every byte, with every
 //! length made hostile and with seeded random damage. A target panics where a rule is broken; a finding becomes a file in
 //! `corpus/<target>/`. The allocator of this binary counts, so that "bounded by the bytes that came" is a fact.
 
@@ -9,6 +9,7 @@ mod declared;
 #[allow(dead_code)]
 mod generate;
 mod mutate;
+mod record_batch;
 mod targets;
 
 use std::fs;
@@ -27,7 +28,9 @@ fn no_damaged_input_breaks_a_target() {
         for (name, input) in &corpus {
             let story = Story { target: target.name, file: name };
             (target.run)(input);
-            mutate::systematic(input, |damaged| (target.run)(damaged));
+            mutate::systematic(input, |damaged| {
+                (target.run)(damaged);
+            });
             for seed in 0..RANDOM_MUTATIONS as u64 {
                 let other = &corpus[seed as usize % corpus.len()].1;
                 (target.run)(&mutate::random(input, other, seed));
@@ -39,13 +42,19 @@ fn no_damaged_input_breaks_a_target() {
 
 /// The corpus is one frame per message and per encoding of it, so that a message added without one is noticed.
 #[test]
-fn the_corpus_holds_every_message() {
+fn the_corpus_holds_every_message_and_each_is_valid() {
     for target in TARGETS {
         let files = corpus(target);
         for seed in (target.seeds)() {
             assert!(
                 files.iter().any(|(name, _)| *name == seed.name),
                 "corpus/{}/{} is missing; GANNET_WRITE_CORPUS=1 cargo test --test fuzz writes it",
+                target.name,
+                seed.name
+            );
+            assert!(
+                (target.run)(&seed.input),
+                "{}/{} is not valid, so its damage shows little",
                 target.name,
                 seed.name
             );
