@@ -1,5 +1,6 @@
-//! Checkpoint tables: up to where the partitions of one shard are in their segments. The shard writes its table whole
-//! (`FileChange::Replace`) after the segments are synced; recovery reads all tables, of whatever number of shards.
+//! Checkpoint tables: up to where the partitions of one shard are in their segments. Each shard replaces the file of its
+//! own table after its segments are synced; the file of `START_TABLES` holds those of all shards at the start of the run,
+//! replaced in one go, so that a crash finds either the former run in force or this one. Recovery reads all of them.
 
 use std::fmt;
 
@@ -10,9 +11,12 @@ use crate::types::{Map, Offset, PartitionId, ShardId, Uuid};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"GnCp");
 const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 49;
+const HEADER_BYTES: usize = 53;
 const CHECKED_FROM: usize = 8;
 const PARTITION_BYTES: usize = 48;
+
+/// Name of the file in which the tables of all shards begin a run, beside the shards' own.
+pub const START_TABLES: &str = "checkpoint-start";
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checkpoint {
@@ -20,7 +24,8 @@ pub struct Checkpoint {
     /// How many shards this run has.
     pub shards: u16,
     pub run: Run,
-    /// `Journal::next_generation` when the table was written: the newest table that names a partition counts.
+    /// `Journal::next_generation` when the table was written, the run's first in `START_TABLES`: the newest table that
+    /// names a partition counts.
     pub generation: u64,
     /// The commits of this run below are in the segments.
     pub next_commit: CommitId,
@@ -68,13 +73,14 @@ impl fmt::Display for CheckpointError {
 impl std::error::Error for CheckpointError {}
 
 impl Checkpoint {
-    /// The whole content of the file.
+    /// The whole content of the shard's file.
     pub fn encode(&self) -> Bytes {
         let states: usize = self.partitions.iter().map(|partition| partition.state.len()).sum();
         let mut bytes = BytesMut::with_capacity(HEADER_BYTES + PARTITION_BYTES * self.partitions.len() + states);
         bytes.put_u32(MAGIC);
         bytes.put_u32(0);
         bytes.put_u8(VERSION);
+        bytes.put_u32(0);
         bytes.put_u16(self.shard.0);
         bytes.put_u16(self.shards);
         bytes.put_u64(self.run.first_generation);
@@ -92,12 +98,15 @@ impl Checkpoint {
             bytes.put_u32(u32::try_from(partition.state.len()).expect("a log's state is small"));
             bytes.put_slice(&partition.state);
         }
+        let length = u32::try_from(bytes.len()).expect("a shard's partitions are bounded by config");
+        bytes[9..13].copy_from_slice(&length.to_be_bytes());
         let crc = crc32c::crc32c(&bytes[CHECKED_FROM..]);
         bytes[4..8].copy_from_slice(&crc.to_be_bytes());
         bytes.freeze()
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+    /// The table at the start of `bytes`, which are left behind it.
+    fn decode(bytes: &mut &[u8]) -> Result<Checkpoint, CheckpointError> {
         let mut head = bytes.get(..HEADER_BYTES).ok_or(CheckpointError::Damaged)?;
         let (magic, crc, version) = (head.get_u32(), head.get_u32(), head.get_u8());
         if magic != MAGIC {
@@ -106,14 +115,16 @@ impl Checkpoint {
         if version != VERSION {
             return Err(CheckpointError::Version(version));
         }
-        if crc32c::crc32c(&bytes[CHECKED_FROM..]) != crc {
+        let length = head.get_u32() as usize;
+        let table = bytes.split_off(..length.max(HEADER_BYTES)).ok_or(CheckpointError::Damaged)?;
+        if crc32c::crc32c(&table[CHECKED_FROM..]) != crc {
             return Err(CheckpointError::Damaged);
         }
         let (shard, shards) = (ShardId(head.get_u16()), head.get_u16());
         let run = Run { first_generation: head.get_u64(), salt: head.get_u64() };
         let (generation, next_commit) = (head.get_u64(), CommitId(head.get_u64()));
         let count = head.get_u32() as usize;
-        let mut rest = &bytes[HEADER_BYTES..];
+        let mut rest = &table[HEADER_BYTES..];
         if count > rest.len() / PARTITION_BYTES {
             return Err(CheckpointError::Damaged);
         }
@@ -141,7 +152,22 @@ impl PartitionCheckpoint {
     }
 }
 
-/// What is known of each partition, where several tables may name it: after a change of the number of shards, a table of
+/// The whole content of the file of `START_TABLES`.
+pub fn encode_tables(tables: &[Checkpoint]) -> Bytes {
+    tables.iter().flat_map(|table| table.encode()).collect()
+}
+
+/// The tables of one file, be it a shard's own or that of `START_TABLES`.
+pub fn decode_tables(mut bytes: &[u8]) -> Result<Vec<Checkpoint>, CheckpointError> {
+    let mut tables = vec![Checkpoint::decode(&mut bytes)?];
+    while !bytes.is_empty() {
+        tables.push(Checkpoint::decode(&mut bytes)?);
+    }
+    Ok(tables)
+}
+
+/// What is known of each partition, where several tables may name it: that of the run's start beside that
+/// of its shard, and after a change of the number of shards, a table of
 /// its former owner may still lie beside that of the present one.
 pub fn merge(mut checkpoints: Vec<Checkpoint>) -> Map<PartitionId, PartitionCheckpoint> {
     checkpoints.sort_by_key(|table| table.generation);
@@ -172,36 +198,44 @@ mod tests {
     }
 
     #[test]
-    fn a_table_reads_back_as_it_was_written() {
-        let table = checkpoint(1, 6, 120);
-        assert_eq!(Checkpoint::decode(&table.encode()), Ok(table));
+    fn tables_read_back_as_they_were_written() {
+        let tables = vec![checkpoint(0, 6, 120), checkpoint(1, 6, 300)];
+        assert_eq!(decode_tables(&tables[0].encode()), Ok(tables[..1].to_vec()));
+        assert_eq!(decode_tables(&encode_tables(&tables)), Ok(tables));
     }
 
     #[test]
     fn a_damaged_table_is_refused_whatever_the_damage() {
-        let bytes = checkpoint(1, 6, 120).encode();
+        let bytes = encode_tables(&[checkpoint(1, 6, 120)]);
         for length in 0..bytes.len() {
-            assert_eq!(Checkpoint::decode(&bytes[..length]), Err(CheckpointError::Damaged), "cut at {length}");
+            assert_eq!(decode_tables(&bytes[..length]), Err(CheckpointError::Damaged), "cut at {length}");
         }
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Checkpoint::decode(&damaged).is_err(), "bit {bit}");
+            assert!(decode_tables(&damaged).is_err(), "bit {bit}");
         }
     }
 
     #[test]
     fn a_table_with_a_good_checksum_and_false_counts_is_refused() {
         let mut bytes = checkpoint(1, 6, 120).encode().to_vec();
-        for (position, value) in [(HEADER_BYTES - 4, u32::MAX), (HEADER_BYTES - 4, 2), (HEADER_BYTES + 44, u32::MAX)] {
+        for (position, value) in [
+            (9, 0),
+            (9, 60),
+            (9, u32::MAX),
+            (HEADER_BYTES - 4, u32::MAX),
+            (HEADER_BYTES - 4, 2),
+            (HEADER_BYTES + 44, u32::MAX),
+        ] {
             let mut damaged = bytes.clone();
             damaged[position..position + 4].copy_from_slice(&value.to_be_bytes());
             let crc = crc32c::crc32c(&damaged[CHECKED_FROM..]);
             damaged[4..8].copy_from_slice(&crc.to_be_bytes());
-            assert_eq!(Checkpoint::decode(&damaged), Err(CheckpointError::Damaged));
+            assert_eq!(decode_tables(&damaged), Err(CheckpointError::Damaged));
         }
         bytes[8] = 200;
-        assert_eq!(Checkpoint::decode(&bytes), Err(CheckpointError::Version(200)));
+        assert_eq!(decode_tables(&bytes), Err(CheckpointError::Version(200)));
     }
 
     #[test]

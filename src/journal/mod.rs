@@ -13,7 +13,9 @@ mod writer;
 use std::fmt;
 
 pub use block::JournalBlock;
-pub use checkpoint::{Checkpoint, CheckpointError, PartitionCheckpoint, merge};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, PartitionCheckpoint, START_TABLES, decode_tables, encode_tables, merge,
+};
 pub use recovery::{JournalError, Recovered, recover};
 pub use writer::Journal;
 
@@ -37,7 +39,8 @@ impl CommitId {
 /// One life of the process, the same for all its shards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
-    /// Greater than every generation of the runs before: `Recovered::next_generation`.
+    /// Greater than every generation of the runs before: `Recovered::next_generation`. The tables that begin the run have
+    /// this one, its files those after.
     pub first_generation: u64,
     /// Drawn at random at start and never told: a record's bytes cannot imitate a block that recovery would believe.
     pub salt: u64,

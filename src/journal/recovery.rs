@@ -1,9 +1,9 @@
 //! What the journal files of all shards still promise after a crash. Runs once at start, before any shard exists.
 //!
-//! A file is read from its start, block by block. The first block that is not whole, not of this run, or not the next
-//! commit is the end: it was torn, or is stale, and nobody was ever told of it. Unless a later block shows that it had
-//! been acknowledged: commit `n` is handed out only when all up to `n - commits_in_flight_max` are on stable storage, so
-//! a hole that far behind is damage, and damage is never passed over as a shorter log.
+//! Commits are replayed in the order of their numbers, from the shard's table on. The first that is not there whole is
+//! the end: it was torn, or never written, and nobody was ever told of it. Unless a later block shows that it had been
+//! acknowledged: commit `n` is handed out only when all up to `n - commits_in_flight_max` are on stable storage, so a hole
+//! that far behind is damage, and damage is never passed over as a shorter log.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,7 +60,8 @@ struct File<'a> {
     first: Option<Header>,
 }
 
-/// `files` are the journal files of all shards of the directory, whole; `checkpoints` all tables beside them.
+/// `files` are the journal files of all shards of the directory, whole; `checkpoints` all tables beside them,
+/// in any order.
 pub fn recover(files: &[(JournalFileName, Bytes)], checkpoints: &[Checkpoint]) -> Result<Recovered, JournalError> {
     let mut shards: BTreeMap<ShardId, Vec<File>> = BTreeMap::new();
     for (name, bytes) in files {
@@ -74,90 +75,77 @@ pub fn recover(files: &[(JournalFileName, Bytes)], checkpoints: &[Checkpoint]) -
     let generations = firsts().map(|first| first.generation).chain(checkpoints.iter().map(|table| table.generation));
     let mut recovered = Recovered { entries: Vec::new(), next_generation: generations.max().unwrap_or(0) + 1 };
 
-    // The first block of a run, and the last of its first tables, are written when the data of all runs before is in the
-    // segments: whichever of the two is seen tells which run counts.
-    let runs = firsts().map(|first| first.run).chain(complete_runs(checkpoints));
+    // The first tables of a run are written when the data of all runs before is in the segments, its first block after
+    // that: whichever of the two is seen tells that nothing before counts any more.
+    let runs = firsts().map(|first| first.run).chain(checkpoints.iter().map(|table| table.run));
     let Some(run) = runs.max_by_key(|run| run.first_generation) else { return Ok(recovered) };
     for (shard, files) in &shards {
-        let table = checkpoints.iter().find(|table| table.shard == *shard && table.run == run);
-        recovered.entries.extend(recover_shard(run, files, table)?);
+        let tables = checkpoints.iter().filter(|table| table.shard == *shard && table.run == run);
+        let in_segments_upto = tables.map(|table| table.next_commit).max();
+        recovered.entries.extend(recover_shard(run, files, in_segments_upto.unwrap_or(CommitId(0)))?);
     }
     Ok(recovered)
 }
 
-/// The runs in which every shard has written a table.
-fn complete_runs(checkpoints: &[Checkpoint]) -> impl Iterator<Item = Run> {
-    let tables_of = |run: Run| checkpoints.iter().filter(|table| table.run == run).count();
-    checkpoints.iter().filter(move |table| tables_of(table.run) == usize::from(table.shards)).map(|table| table.run)
-}
-
-fn recover_shard(run: Run, files: &[File], table: Option<&Checkpoint>) -> Result<Vec<JournalEntry>, JournalError> {
-    let starts: BTreeMap<CommitId, &File> =
-        files.iter().filter_map(|file| Some((file.first.filter(|first| first.run == run)?.commit, file))).collect();
-    // Without a table of this run (the process died while it brought the recovered data into the segments) every file
-    // counts; files are recycled in order, so the oldest that is left begins an unbroken row.
-    let in_segments_upto = table.map_or(CommitId(0), |table| table.next_commit);
-    let oldest = starts.keys().next().copied();
-    let mut expected = match table {
-        Some(_) => starts.range(..=in_segments_upto).next_back().map_or(in_segments_upto, |(commit, _)| *commit),
-        None => oldest.unwrap_or(CommitId(0)),
+/// `expected` is the first commit that is not in the segments.
+fn recover_shard(run: Run, files: &[File], mut expected: CommitId) -> Result<Vec<JournalEntry>, JournalError> {
+    let blocks = blocks_of(run, files);
+    let Some((newest, in_flight_max)) = blocks.last_key_value().map(|(commit, block)| (*commit, block.in_flight_max()))
+    else {
+        return Ok(Vec::new());
     };
     let mut entries = Vec::new();
-    let mut end = None;
-    while let Some(file) = starts.get(&expected) {
-        let mut position = 0;
-        while let Some((header, block)) = block_at(run, file, position, expected) {
-            if expected >= in_segments_upto {
-                entries.extend(block);
-            }
-            expected = expected.next();
-            position += header.padded_bytes();
-        }
-        end = Some((file.name, position));
-        if position == 0 {
-            break;
-        }
+    while let Some(batches) = blocks.get(&expected).and_then(Block::entries) {
+        entries.extend(batches);
+        expected = expected.next();
     }
-    match newest_block(run, files) {
-        Some(newest)
-            if newest.commit.0 >= expected.0.saturating_add(u64::from(newest.commits_in_flight_max))
-                && newest.commit >= in_segments_upto =>
-        {
-            // Either the file that this commit begins, where a later block of it still tells, or where reading stopped.
-            let begins = |file: &&File| headers_of(run, file).any(|header| header.file_commit == expected);
-            let begun = files.iter().find(begins).map(|file| (file.name, 0));
-            let (file, position) = begun.or(end).unwrap_or((files[0].name, 0));
-            Err(JournalError::Damaged { file, position, commit: expected, newest: newest.commit })
-        }
-        _ => Ok(entries),
+    if newest.0 < expected.0.saturating_add(in_flight_max) {
+        return Ok(entries);
+    }
+    let (file, position) = place_of(expected, &blocks).unwrap_or((files[0].name, 0));
+    Err(JournalError::Damaged { file, position, commit: expected, newest })
+}
+
+/// Where the block of this commit is or was.
+fn place_of(commit: CommitId, blocks: &Blocks) -> Option<(JournalFileName, u64)> {
+    let found = blocks.get(&commit).map(|block| (block.file.name, block.position));
+    let began_file = || blocks.values().find(|block| block.header.file_commit == commit);
+    let before = || blocks.get(&CommitId(commit.0.checked_sub(1)?));
+    found
+        .or_else(|| began_file().map(|block| (block.file.name, 0)))
+        .or_else(|| before().map(|block| (block.file.name, block.position + block.header.padded_bytes())))
+}
+
+/// A block of the run in question whose header and table are whole.
+struct Block<'a> {
+    file: &'a File<'a>,
+    position: u64,
+    header: Header,
+}
+
+type Blocks<'a> = BTreeMap<CommitId, Block<'a>>;
+
+impl Block<'_> {
+    fn in_flight_max(&self) -> u64 {
+        u64::from(self.header.commits_in_flight_max)
+    }
+
+    /// If its batches are whole too.
+    fn entries(&self) -> Option<Vec<JournalEntry>> {
+        parse_entries(&self.file.bytes.slice(self.position as usize..), &self.header)
     }
 }
 
-/// The block that holds commit `expected`, if it stands whole at `position`.
-fn block_at(run: Run, file: &File, position: u64, expected: CommitId) -> Option<(Header, Vec<JournalEntry>)> {
-    let position = usize::try_from(position).ok().filter(|position| *position < file.bytes.len())?;
-    let bytes = file.bytes.slice(position..);
-    let header = Header::parse_in_run(&bytes, run)?;
-    let first = file.first.as_ref()?;
-    let follows = header.shard == file.name.shard
-        && header.generation == first.generation
-        && header.file_commit == first.commit
-        && header.commit == expected;
-    if follows { Some((header, parse_entries(&bytes, &header)?)) } else { None }
-}
-
-/// The block of the greatest commit of this run of which a header is left anywhere. Stale blocks of this run hold lesser
-/// commits than those that were written over them, so they never pass for a newer one.
-fn newest_block(run: Run, files: &[File]) -> Option<Header> {
-    files.iter().flat_map(|file| headers_of(run, file)).max_by_key(|header| header.commit)
-}
-
-fn headers_of(run: Run, file: &File) -> impl Iterator<Item = Header> {
-    let (bytes, shard) = (file.bytes, file.name.shard);
-    let positions = (0..bytes.len()).step_by(BLOCK_ALIGNMENT_BYTES as usize);
-    positions
-        .filter_map(move |position| Header::parse_in_run(&bytes[position..], run))
-        .filter(move |header| header.shard == shard)
+/// Every block of this run that is left, stale ones with them: a commit is written in one place only and its number is
+/// never used again, so the number alone tells a block that counts from one that does not.
+fn blocks_of<'a>(run: Run, files: &'a [File<'a>]) -> Blocks<'a> {
+    let at = |file: &'a File<'a>, position: usize| {
+        let header = Header::parse_in_run(&file.bytes[position..], run)?;
+        let block = Block { file, position: position as u64, header };
+        (header.shard == file.name.shard).then_some((header.commit, block))
+    };
+    let positions = |file: &File| (0..file.bytes.len()).step_by(BLOCK_ALIGNMENT_BYTES as usize);
+    files.iter().flat_map(|file| positions(file).filter_map(move |position| at(file, position))).collect()
 }
 
 #[cfg(test)]

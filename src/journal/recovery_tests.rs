@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::journal::block::tests::entry;
-use crate::journal::{Journal, JournalBlock, JournalLayout, PartitionCheckpoint};
+use crate::journal::{Journal, JournalBlock, JournalLayout};
 use crate::types::Map;
 
 const FILE_BYTES: usize = 32 * 1024;
@@ -13,12 +13,13 @@ const SECTOR_BYTES: usize = 512;
 /// The journal directory of one shard and what was promised of it.
 struct Disk {
     files: Vec<Vec<u8>>,
-    checkpoints: Vec<Checkpoint>,
+    start_table: Option<Checkpoint>,
+    table: Option<Checkpoint>,
 }
 
 impl Disk {
     fn new(files: u16) -> Disk {
-        Disk { files: vec![vec![0; FILE_BYTES]; files.into()], checkpoints: Vec::new() }
+        Disk { files: vec![vec![0; FILE_BYTES]; files.into()], start_table: None, table: None }
     }
 
     /// Starts the next run as the broker does: with a table that says that all before is in the segments.
@@ -33,19 +34,12 @@ impl Disk {
             commits_in_flight_max: in_flight,
         };
         let journal = Journal::new(layout, run);
-        self.checkpoint(&journal, CommitId(0));
+        self.start_table = Some(table(0, run, first_generation, CommitId(0)));
         journal
     }
 
     fn checkpoint(&mut self, journal: &Journal, next_commit: CommitId) {
-        self.checkpoints = vec![Checkpoint {
-            shard: ShardId(0),
-            shards: 1,
-            run: journal.run(),
-            generation: journal.next_generation(),
-            next_commit,
-            partitions: Vec::new(),
-        }];
+        self.table = Some(table(0, journal.run(), journal.next_generation(), next_commit));
     }
 
     fn write(&mut self, block: &JournalBlock) {
@@ -70,13 +64,18 @@ impl Disk {
             let name = JournalFileName { shard: ShardId(0), index: index as u16 };
             (name, Bytes::copy_from_slice(bytes))
         });
-        recover(&named.collect::<Vec<_>>(), &self.checkpoints)
+        let tables: Vec<Checkpoint> = self.table.iter().chain(&self.start_table).cloned().collect();
+        recover(&named.collect::<Vec<_>>(), &tables)
     }
 
     /// Base offsets of what recovery gives back.
     fn offsets(&self) -> Vec<i64> {
         self.recover().expect("undamaged").entries.iter().map(base_offset).collect()
     }
+}
+
+fn table(shard: u16, run: Run, generation: u64, next_commit: CommitId) -> Checkpoint {
+    Checkpoint { shard: ShardId(shard), shards: 3, run, generation, next_commit, partitions: Vec::new() }
 }
 
 fn base_offset(entry: &JournalEntry) -> i64 {
@@ -223,7 +222,7 @@ fn the_first_commit_of_a_run_torn_over_a_needed_looking_file_is_no_damage() {
 }
 
 #[test]
-fn a_run_that_died_while_it_started_leaves_the_run_before_in_force() {
+fn until_its_tables_stand_a_new_run_changes_nothing() {
     let mut disk = Disk::new(2);
     let mut journal = disk.start(1);
     for offset in 0..30 {
@@ -231,19 +230,34 @@ fn a_run_that_died_while_it_started_leaves_the_run_before_in_force() {
     }
     let needed = disk.offsets();
     assert_eq!(needed.last(), Some(&29));
-    // Shard 0 of 2 has written its first table of the new run, shard 1 has not.
-    let run = Run { first_generation: disk.recover().expect("undamaged").next_generation, salt: 1 };
-    let table = Checkpoint {
-        shard: ShardId(0),
-        shards: 2,
-        run,
-        generation: run.first_generation,
-        next_commit: CommitId(0),
-        partitions: Vec::new(),
-    };
-    disk.checkpoints = vec![table];
-    assert_eq!(disk.offsets(), (16..30).collect::<Vec<_>>(), "all that is left, in order");
-    assert!(disk.recover().expect("undamaged").next_generation > run.first_generation);
+    let former = disk.start_table.clone();
+    disk.start(1);
+    assert_eq!(disk.offsets(), [0i64; 0]);
+    disk.start_table = former;
+    assert_eq!(disk.offsets(), needed);
+}
+
+#[test]
+fn a_first_block_that_never_landed_over_a_file_of_stale_ones_is_no_damage() {
+    // Commit 3 went to file 0, over commit 0, and did not land; commit 4 went to file 1, over 1 and 2, and did.
+    let mut disk = Disk::new(2);
+    let mut journal = disk.start(2);
+    commit(&mut disk, &mut journal, 0, 20_000);
+    commit(&mut disk, &mut journal, 1, 12_200);
+    commit(&mut disk, &mut journal, 2, 12_200);
+    journal.append(entry(0, 3, 12_200));
+    journal.append(entry(0, 4, 20_000));
+    for upto in [CommitId(0), CommitId(2)] {
+        assert_eq!(journal.take_checkpoint(), Some(upto));
+        disk.checkpoint(&journal, upto.next());
+        journal.on_checkpoint(upto);
+        let (_, block) = journal.take_commit().expect("a file is free");
+        assert_eq!(block.position, 0);
+        if upto == CommitId(2) {
+            disk.write(&block);
+        }
+    }
+    assert_eq!(disk.offsets(), [0i64; 0]);
 }
 
 #[test]
@@ -257,6 +271,29 @@ fn commits_below_the_table_are_not_replayed() {
     assert_eq!(disk.offsets(), [3, 4]);
     disk.checkpoint(&journal, CommitId(5));
     assert_eq!(disk.offsets(), [0i64; 0], "a clean stop leaves nothing to replay");
+}
+
+#[test]
+fn damage_below_the_table_does_not_matter() {
+    let mut disk = Disk::new(2);
+    let mut journal = disk.start(1);
+    for offset in 0..5 {
+        commit(&mut disk, &mut journal, offset, 100);
+    }
+    disk.checkpoint(&journal, CommitId(3));
+    disk.files[0][4096 + 20] ^= 1;
+    assert_eq!(disk.offsets(), [3, 4]);
+}
+
+#[test]
+fn a_whole_block_in_the_place_of_another_is_damage() {
+    let mut disk = Disk::new(2);
+    let mut journal = disk.start(1);
+    for offset in 0..4 {
+        commit(&mut disk, &mut journal, offset, 100);
+    }
+    disk.files[0].copy_within(8192..12288, 4096);
+    assert!(matches!(disk.recover(), Err(JournalError::Damaged { commit: CommitId(1), .. })));
 }
 
 #[test]
@@ -304,15 +341,8 @@ fn all_shards_are_recovered_and_each_keeps_its_order() {
         for (index, bytes) in disk.files.into_iter().enumerate() {
             files.push((JournalFileName { shard: ShardId(shard), index: index as u16 }, Bytes::from(bytes)));
         }
-        disk.checkpoints.clear();
-        checkpoints.push(Checkpoint {
-            shard: ShardId(shard),
-            shards: 3,
-            run,
-            generation: 1,
-            next_commit: CommitId(0),
-            partitions: Vec::<PartitionCheckpoint>::new(),
-        });
+        checkpoints.push(table(shard, run, 1, CommitId(0)));
+        checkpoints.extend(disk.table.map(|table| Checkpoint { shard: ShardId(shard), ..table }));
     }
     let recovered = recover(&files, &checkpoints).expect("undamaged");
     let offsets: Vec<i64> = recovered.entries.iter().map(base_offset).collect();
@@ -376,7 +406,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_crash_acknowledged_batches_come_back_in_order_and_no_others(

@@ -46,7 +46,7 @@ struct SealedFile {
 
 impl Journal {
     /// All files are free: before any shard of the process takes its first commit, every shard has brought what recovery
-    /// returned into its segments and synced them, and has written its first `Checkpoint` of this run.
+    /// returned into its segments and synced them, and the tables of all shards stand in the file of `START_TABLES`.
     pub fn new(layout: JournalLayout, run: Run) -> Journal {
         assert!(layout.files >= 2);
         assert!(layout.file_bytes >= BLOCK_ALIGNMENT_BYTES);
@@ -55,7 +55,7 @@ impl Journal {
         Journal {
             layout,
             run,
-            next_generation: run.first_generation,
+            next_generation: run.first_generation + 1,
             pending: VecDeque::new(),
             pending_bytes: 0,
             next_commit: CommitId(0),
@@ -279,7 +279,7 @@ mod tests {
         for page in 0..8 {
             let (_, block) = commit_one_page(&mut journal).expect("room");
             assert_eq!((block.file, block.position), (page / 4, u64::from(page) % 4 * 4096));
-            assert_eq!(block.header.generation, 5 + u64::from(page / 4));
+            assert_eq!(block.header.generation, 6 + u64::from(page / 4));
         }
         assert!(commit_one_page(&mut journal).is_none());
         assert!(journal.is_full() && journal.under_pressure());
@@ -288,7 +288,7 @@ mod tests {
         journal.on_checkpoint(CommitId(3));
         assert!(!journal.is_full());
         let (commit, block) = journal.take_commit().expect("file 0 is free");
-        assert_eq!((commit, block.file, block.header.generation), (CommitId(8), 0, 7));
+        assert_eq!((commit, block.file, block.header.generation), (CommitId(8), 0, 8));
     }
 
     #[test]
