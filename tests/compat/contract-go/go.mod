@@ -1,0 +1,3 @@
+module compat/contract
+
+go 1.24

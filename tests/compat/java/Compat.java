@@ -1,0 +1,489 @@
+// Kafka's own Java client against the broker under test; the contract is described in ../contract.py, the features in ../run.
+
+import java.io.BufferedInputStream;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.Config;
+import org.apache.kafka.clients.admin.DescribeClusterResult;
+import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.RecordTooLargeException;
+import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+public class Compat {
+    static final String BOOTSTRAP = System.getenv().getOrDefault("COMPAT_BOOTSTRAP", "127.0.0.1:9092");
+    static final String PREFIX = System.getenv().getOrDefault("COMPAT_PREFIX", "compat");
+    static final long TIME_0 = 1_720_000_000_000L;
+    static Admin admin;
+
+    interface Feature {
+        String run() throws Exception;
+    }
+
+    /** A record as sent and as expected back; time below 0 leaves it to the client. */
+    record Sent(byte[] key, byte[] value, List<Header> headers, long time) {
+        Sent(byte[] key, byte[] value) {
+            this(key, value, List.of(), -1);
+        }
+    }
+
+    static byte[] utf8(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    static String topic(String name) {
+        return PREFIX + "-" + name;
+    }
+
+    static List<Sent> records(int count) throws Exception {
+        byte[] text = Files.readAllBytes(Path.of(System.getenv("COMPAT_LINES")));
+        List<byte[]> lines = new ArrayList<>();
+        for (int start = 0, at = 0; at <= text.length; at++) {
+            if (at == text.length || text[at] == '\n') {
+                lines.add(Arrays.copyOfRange(text, start, at));
+                start = at + 1;
+            }
+        }
+        List<Sent> records = new ArrayList<>();
+        for (int i = 0; i < count; i++) records.add(new Sent(utf8("key-" + i), lines.get(i % Math.min(2000, lines.size()))));
+        return records;
+    }
+
+    static class Digest {
+        final MessageDigest sha;
+        int count;
+
+        Digest() throws Exception {
+            sha = MessageDigest.getInstance("SHA-256");
+        }
+
+        void add(byte[]... parts) {
+            for (byte[] part : parts) {
+                sha.update(ByteBuffer.allocate(4).putInt(part == null ? -1 : part.length).array());
+                if (part != null) sha.update(part);
+            }
+            count++;
+        }
+
+        String hex() {
+            return HexFormat.of().formatHex(sha.digest());
+        }
+    }
+
+    static String digestSent(List<Sent> records) throws Exception {
+        Digest digest = new Digest();
+        for (Sent record : records) digest.add(record.key, record.value);
+        return digest.hex();
+    }
+
+    static String digestRead(List<ConsumerRecord<byte[], byte[]>> records) throws Exception {
+        Digest digest = new Digest();
+        for (ConsumerRecord<byte[], byte[]> record : records) digest.add(record.key(), record.value());
+        return digest.hex();
+    }
+
+    static void same(Object found, Object wanted, String what) {
+        if (!found.equals(wanted)) throw new AssertionError(what + ": found " + found + ", wanted " + wanted);
+    }
+
+    static <T> T get(Future<T> future) throws Exception {
+        return future.get(30, TimeUnit.SECONDS);
+    }
+
+    static <E extends Throwable> void refused(Class<E> wanted, Feature work) throws Exception {
+        try {
+            work.run();
+        } catch (Throwable error) {
+            Throwable cause = error instanceof ExecutionException ? error.getCause() : error;
+            if (wanted.isInstance(cause)) return;
+            throw new AssertionError("wanted " + wanted.getSimpleName() + ", got " + cause, cause);
+        }
+        throw new AssertionError("accepted, wanted " + wanted.getSimpleName());
+    }
+
+    static String create(String name, int partitions, Map<String, String> configs) throws Exception {
+        get(admin.createTopics(List.of(new NewTopic(name, partitions, (short) 1).configs(configs))).all());
+        return name;
+    }
+
+    static String create(String name) throws Exception {
+        return create(name, 1, Map.of());
+    }
+
+    static KafkaProducer<byte[], byte[]> producer(Object... config) {
+        Map<String, Object> all = new LinkedHashMap<>(Map.of("bootstrap.servers", BOOTSTRAP, "delivery.timeout.ms", 40000, "request.timeout.ms", 15000, "max.block.ms", 20000));
+        for (int i = 0; i < config.length; i += 2) all.put((String) config[i], config[i + 1]);
+        return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    static void produce(String name, int partition, List<Sent> records, Object... config) throws Exception {
+        try (KafkaProducer<byte[], byte[]> producer = producer(config)) {
+            List<Future<RecordMetadata>> sent = new ArrayList<>();
+            for (Sent r : records) sent.add(producer.send(new ProducerRecord<>(name, partition, r.time < 0 ? null : r.time, r.key, r.value, r.headers)));
+            producer.flush();
+            for (Future<RecordMetadata> future : sent) get(future);
+        }
+    }
+
+    static KafkaConsumer<byte[], byte[]> consumer(String name, int partitions, Object... config) {
+        Map<String, Object> all = new LinkedHashMap<>(Map.of("bootstrap.servers", BOOTSTRAP, "enable.auto.commit", false, "auto.offset.reset", "none", "default.api.timeout.ms", 30000));
+        for (int i = 0; i < config.length; i += 2) all.put((String) config[i], config[i + 1]);
+        KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(all, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        List<TopicPartition> assigned = new ArrayList<>();
+        for (int partition = 0; partition < partitions; partition++) assigned.add(new TopicPartition(name, partition));
+        consumer.assign(assigned);
+        for (TopicPartition partition : assigned) consumer.seek(partition, 0);
+        return consumer;
+    }
+
+    /** The next `count` records, in the order of arrival; fewer only when the time is over. */
+    static List<ConsumerRecord<byte[], byte[]>> poll(KafkaConsumer<byte[], byte[]> consumer, int count, int seconds) {
+        List<ConsumerRecord<byte[], byte[]>> found = new ArrayList<>();
+        long end = System.nanoTime() + seconds * 1_000_000_000L;
+        while (found.size() < count && System.nanoTime() < end) consumer.poll(Duration.ofMillis(500)).forEach(found::add);
+        same(found.size() >= count, true, "records read: " + found.size() + " of " + count);
+        return found;
+    }
+
+    static List<ConsumerRecord<byte[], byte[]>> read(String name, int partition, int count) {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(name, 0)) {
+            consumer.assign(List.of(new TopicPartition(name, partition)));
+            consumer.seek(new TopicPartition(name, partition), 0);
+            return poll(consumer, count, 40);
+        }
+    }
+
+    static String roundTrip(String name, int count, Object... config) throws Exception {
+        List<Sent> records = records(count);
+        produce(create(topic(name)), 0, records, config);
+        List<ConsumerRecord<byte[], byte[]>> found = read(topic(name), 0, count);
+        same(digestRead(found), digestSent(records), "digest");
+        for (int i = 0; i < count; i++) same(found.get(i).offset(), (long) i, "offset");
+        return count + " records";
+    }
+
+    static int partitionCount(String name) throws Exception {
+        return get(admin.describeTopics(List.of(name)).allTopicNames()).get(name).partitions().size();
+    }
+
+    static String metadata() throws Exception {
+        DescribeClusterResult cluster = admin.describeCluster();
+        same(get(cluster.nodes()).isEmpty() || get(cluster.clusterId()).isEmpty(), false, "no broker or no cluster id");
+        return get(cluster.nodes()).size() + " broker, cluster " + get(cluster.clusterId());
+    }
+
+    static String createTopic() throws Exception {
+        String name = create(topic("created"), 3, Map.of());
+        same(partitionCount(name), 3, "partitions");
+        refused(TopicExistsException.class, () -> create(name, 3, Map.of()));
+        return "";
+    }
+
+    static String grow() throws Exception {
+        String name = create(topic("grown"));
+        get(admin.createPartitions(Map.of(name, NewPartitions.increaseTo(4))).all());
+        for (int i = 0; i < 100 && partitionCount(name) != 4; i++) Thread.sleep(100);
+        produce(name, 3, records(10));
+        same(digestRead(read(name, 3, 10)), digestSent(records(10)), "digest");
+        return "";
+    }
+
+    static String idempotent() throws Exception {
+        String name = create(topic("idempotent"));
+        produce(name, 0, records(2000), "enable.idempotence", true, "acks", "all", "linger.ms", 0, "batch.size", 2000, "max.in.flight.requests.per.connection", 5);
+        same(digestRead(read(name, 0, 2000)), digestSent(records(2000)), "digest");
+        same(get(admin.listOffsets(Map.of(new TopicPartition(name, 0), OffsetSpec.latest())).all()).values().iterator().next().offset(), 2000L, "end offset");
+        return "2000 records in batches of 2 kB, five in flight";
+    }
+
+    static String consume() throws Exception {
+        String name = create(topic("consume"), 3, Map.of());
+        List<List<Sent>> parts = List.of(new ArrayList<>(), new ArrayList<>(), new ArrayList<>());
+        List<Sent> records = records(3000);
+        for (int i = 0; i < 3000; i++) parts.get(i % 3).add(records.get(i));
+        for (int partition = 0; partition < 3; partition++) produce(name, partition, parts.get(partition));
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(name, 3)) {
+            List<ConsumerRecord<byte[], byte[]>> found = poll(consumer, 3000, 40);
+            for (int partition = 0; partition < 3; partition++) {
+                int wanted = partition;
+                same(digestRead(found.stream().filter(r -> r.partition() == wanted).toList()), digestSent(parts.get(partition)), "digest of partition " + partition);
+            }
+            consumer.seek(new TopicPartition(name, 1), 500);
+            ConsumerRecord<byte[], byte[]> first = poll(consumer, 1, 20).get(0);
+            same(Arrays.equals(first.key(), parts.get(1).get(500).key) && first.offset() == 500, true, "the record after the seek");
+        }
+        return "";
+    }
+
+    static String shapes() throws Exception {
+        byte[] large = new byte[900_000];
+        for (int i = 0; i < large.length; i++) large[i] = (byte) (i * 31 + (i >> 8));
+        List<Header> headers = List.of(new RecordHeader("a", utf8("1")), new RecordHeader("b", new byte[0]), new RecordHeader("c", (byte[]) null),
+            new RecordHeader("a", utf8("2")), new RecordHeader("ümläut", new byte[] {0, -1}));
+        List<Sent> shapes = List.of(new Sent(utf8("plain"), utf8("value")), new Sent(null, utf8("null key")), new Sent(utf8("tombstone"), null),
+            new Sent(utf8("empty value"), new byte[0]), new Sent(new byte[0], utf8("empty key")), new Sent(utf8("headers"), utf8("value"), headers, -1),
+            new Sent(null, null, List.of(new RecordHeader("only", utf8("header"))), -1), new Sent(utf8("large"), large, List.of(new RecordHeader("size", utf8("900000"))), -1));
+        String name = create(topic("shapes"));
+        produce(name, 0, shapes);
+        List<ConsumerRecord<byte[], byte[]>> found = read(name, 0, shapes.size());
+        for (int i = 0; i < shapes.size(); i++) {
+            same(Arrays.equals(found.get(i).key(), shapes.get(i).key), true, "key of shape " + i);
+            same(Arrays.equals(found.get(i).value(), shapes.get(i).value), true, "value of shape " + i);
+            same(Arrays.asList(found.get(i).headers().toArray()), shapes.get(i).headers, "headers of shape " + i);
+        }
+        return "";
+    }
+
+    static String timestamps() throws Exception {
+        String name = create(topic("timestamps"));
+        List<Sent> records = new ArrayList<>();
+        for (int i = 0; i < 100; i++) records.add(new Sent(utf8("t"), utf8("" + i), List.of(), TIME_0 + i * 1000));
+        produce(name, 0, records);
+        List<ConsumerRecord<byte[], byte[]>> found = read(name, 0, 100);
+        for (int i = 0; i < 100; i++) same(found.get(i).timestamp(), TIME_0 + i * 1000, "timestamp");
+        TopicPartition at = new TopicPartition(name, 0);
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(name, 1)) {
+            same(consumer.offsetsForTimes(Map.of(at, TIME_0 + 41_500)).get(at).offset(), 42L, "offset for time");
+            same(consumer.offsetsForTimes(Map.of(at, TIME_0 + 1_000_000_000)).get(at) == null, true, "an offset for a time after the last");
+            same(consumer.beginningOffsets(Set.of(at)).get(at), 0L, "beginning");
+            same(consumer.endOffsets(Set.of(at)).get(at), 100L, "end");
+        }
+        same(get(admin.listOffsets(Map.of(at, OffsetSpec.maxTimestamp())).all()).get(at).offset(), 99L, "offset of the greatest timestamp");
+        return "";
+    }
+
+    static String parked() throws Exception {
+        String name = create(topic("parked"));
+        double worst = 0;
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(name, 1, "fetch.max.wait.ms", 30000, "fetch.min.bytes", 1, "request.timeout.ms", 60000)) {
+            for (int turn = 0; turn < 3; turn++) {
+                byte[] value = utf8("" + turn);
+                CompletableFuture<Long> acked = CompletableFuture.supplyAsync(() -> {
+                    try {
+                        Thread.sleep(2000);
+                        produce(name, 0, List.of(new Sent(utf8("parked"), value)), "acks", "all");
+                        return System.nanoTime();
+                    } catch (Exception error) {
+                        throw new RuntimeException(error);
+                    }
+                });
+                ConsumerRecord<byte[], byte[]> found = poll(consumer, 1, 20).get(0);
+                long arrived = System.nanoTime();
+                same(Arrays.equals(found.value(), value), true, "value");
+                worst = Math.max(worst, (arrived - get(acked)) / 1e9);
+            }
+        }
+        same(worst < 5, true, "parked fetch answered " + worst + " s after the ack");
+        return String.format("at most %.0f ms after the ack", worst * 1000);
+    }
+
+    static String errors() throws Exception {
+        String name = create(topic("errors"));
+        produce(name, 0, records(10));
+        byte[] oversize = new byte[2_000_000];
+        new Random(1).nextBytes(oversize);
+        refused(RecordTooLargeException.class, () -> {
+            produce(name, 0, List.of(new Sent(null, oversize)), "max.request.size", 10_000_000);
+            return "";
+        });
+        TopicPartition at = new TopicPartition(name, 0);
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(name, 1, "auto.offset.reset", "earliest")) {
+            consumer.seek(at, 5_000_000);
+            same(digestRead(poll(consumer, 10, 20)), digestSent(records(10)), "digest after a reset to earliest");
+        }
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(name, 1)) {
+            consumer.seek(at, 5_000_000);
+            refused(OffsetOutOfRangeException.class, () -> "" + poll(consumer, 1, 20));
+        }
+        refused(UnknownTopicOrPartitionException.class, () -> "" + get(admin.describeTopics(List.of(topic("absent"))).allTopicNames()));
+        refused(UnknownTopicOrPartitionException.class, () -> "" + get(admin.deleteTopics(List.of(topic("absent"))).all()));
+        return "";
+    }
+
+    static String describe() throws Exception {
+        String name = create(topic("admin"), 2, Map.of("retention.ms", "86400000"));
+        String node = get(admin.describeCluster().nodes()).iterator().next().idString();
+        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, name), broker = new ConfigResource(ConfigResource.Type.BROKER, node);
+        Map<ConfigResource, Config> configs = get(admin.describeConfigs(List.of(topic, broker)).all());
+        same(configs.get(topic).get("retention.ms").value(), "86400000", "retention.ms");
+        int ofTopic = configs.get(topic).entries().size(), ofBroker = configs.get(broker).entries().size();
+        same(ofTopic > 10 && ofBroker > 10, true, ofTopic + " topic configs, " + ofBroker + " broker configs");
+        TopicDescription described = get(admin.describeTopics(List.of(name)).allTopicNames()).get(name);
+        same(described.partitions().stream().allMatch(p -> p.replicas().size() == 1 && p.isr().size() == 1 && p.leader() != null), true, "leader, replicas, isr");
+        same(get(admin.describeCluster().controller()) != null, true, "controller");
+        return ofTopic + " topic configs, " + ofBroker + " broker configs";
+    }
+
+    static String delete() throws Exception {
+        String name = create(topic("deleted"));
+        String before = get(admin.describeTopics(List.of(name)).allTopicNames()).get(name).topicId().toString();
+        produce(name, 0, records(5));
+        get(admin.deleteTopics(List.of(name)).all());
+        for (int i = 0; get(admin.listTopics().names()).contains(name); i++) {
+            same(i < 100, true, "the topic is still listed");
+            Thread.sleep(100);
+        }
+        create(name);
+        same(get(admin.describeTopics(List.of(name)).allTopicNames()).get(name).topicId().toString().equals(before), false, "same topic id");
+        produce(name, 0, records(1));
+        same(get(admin.listOffsets(Map.of(new TopicPartition(name, 0), OffsetSpec.latest())).all()).values().iterator().next().offset(), 1L, "end offset of the topic created anew");
+        return "";
+    }
+
+    static String json(Object... pairs) {
+        StringBuilder line = new StringBuilder("{");
+        for (int i = 0; i < pairs.length; i += 2) {
+            Object value = pairs[i + 1];
+            String text = value instanceof String s
+                ? '"' + s.replace("\\", "\\\\").replace("\"", "\\\"").replaceAll("\\s+", " ").replaceAll("\\p{Cntrl}", "?") + '"' : "" + value;
+            line.append(i == 0 ? "" : ", ").append('"').append(pairs[i]).append("\": ").append(text);
+        }
+        return line.append('}').toString();
+    }
+
+    static void emit(Object... pairs) {
+        System.out.println(json(pairs));
+        System.out.flush();
+    }
+
+    static void digests(Collection<String> arguments) {
+        for (String argument : arguments) {
+            String[] parts = argument.split(":");
+            int partition = Integer.parseInt(parts[1]), count = Integer.parseInt(parts[2]);
+            try (KafkaConsumer<byte[], byte[]> consumer = consumer(parts[0], 0, "max.partition.fetch.bytes", 8_000_000, "max.poll.records", 5000)) {
+                TopicPartition at = new TopicPartition(parts[0], partition);
+                consumer.assign(List.of(at));
+                consumer.seek(at, 0);
+                Digest digest = new Digest();
+                long last = System.nanoTime();
+                while (digest.count < count && System.nanoTime() - last < 20_000_000_000L) {
+                    for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(500))) {
+                        if (digest.count < count) digest.add(record.key(), record.value());
+                        last = System.nanoTime();
+                    }
+                }
+                emit("topic", parts[0], "partition", partition, "count", digest.count, "digest", digest.hex());
+            } catch (Exception error) {
+                emit("topic", parts[0], "partition", partition, "count", -1, "digest", "", "detail", "" + error);
+            }
+        }
+    }
+
+    /** One record for each run of whole lines of up to 1024 bytes; a longer line goes by itself. */
+    static void send(String name, int partitions, String codec, Path file) throws Exception {
+        create(name, partitions, Map.of());
+        long sent = 0;
+        CompletableFuture<Void> failed = new CompletableFuture<>();
+        try (KafkaProducer<byte[], byte[]> producer = producer("compression.type", codec, "linger.ms", 20, "batch.size", 500_000, "acks", "all", "delivery.timeout.ms", 120_000);
+             InputStream in = new BufferedInputStream(Files.newInputStream(file), 1 << 20)) {
+            byte[] chunk = new byte[64 << 20];
+            int size = 0, lineStart = 0, next;
+            while (true) {
+                next = in.read();
+                if (next >= 0) chunk[size++] = (byte) next;
+                boolean lineEnds = next < 0 || next == '\n';
+                if (!lineEnds) continue;
+                if (lineStart > 0 && size > 1024) {
+                    producer.send(new ProducerRecord<>(name, (int) (sent++ % partitions), null, Arrays.copyOf(chunk, lineStart)), (done, error) -> {
+                        if (error != null) failed.completeExceptionally(error);
+                    });
+                    System.arraycopy(chunk, lineStart, chunk, 0, size - lineStart);
+                    size -= lineStart;
+                }
+                lineStart = size;
+                if (next < 0) break;
+            }
+            if (size > 0) producer.send(new ProducerRecord<>(name, (int) (sent++ % partitions), null, Arrays.copyOf(chunk, size))).get(60, TimeUnit.SECONDS);
+            producer.flush();
+        }
+        if (failed.isDone()) failed.get();
+        emit("topic", name, "sent", sent);
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        admin = Admin.create(Map.of("bootstrap.servers", BOOTSTRAP, "default.api.timeout.ms", 30000, "request.timeout.ms", 15000));
+        List<String> rest = Arrays.asList(arguments).subList(1, arguments.length);
+        switch (arguments[0]) {
+            case "features" -> features();
+            case "digest" -> digests(rest);
+            case "send" -> send(rest.get(0).split(":")[0], Integer.parseInt(rest.get(0).split(":")[1]), rest.get(1), Path.of(rest.get(2)));
+            default -> throw new IllegalArgumentException(arguments[0]);
+        }
+        System.exit(0);
+    }
+
+    static void features() throws Exception {
+        Properties version = new Properties();
+        version.load(Compat.class.getResourceAsStream("/kafka/kafka-version.properties"));
+        emit("version", version.getProperty("version"));
+        Map<String, Feature> features = new LinkedHashMap<>();
+        features.put("metadata", Compat::metadata);
+        features.put("create", Compat::createTopic);
+        features.put("partitions", Compat::grow);
+        for (String acks : List.of("0", "1", "all")) features.put("acks-" + acks, () -> roundTrip("acks-" + acks, 500, "acks", acks, "enable.idempotence", false));
+        features.put("idempotent", Compat::idempotent);
+        for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) features.put(codec, () -> roundTrip(codec, 1000, "compression.type", codec, "linger.ms", 50));
+        features.put("consume", Compat::consume);
+        features.put("shapes", Compat::shapes);
+        features.put("timestamps", Compat::timestamps);
+        features.put("parked", Compat::parked);
+        features.put("errors", Compat::errors);
+        features.put("admin", Compat::describe);
+        features.put("delete", Compat::delete);
+        ExecutorService threads = Executors.newCachedThreadPool();
+        features.forEach((name, feature) -> {
+            long started = System.nanoTime();
+            Object ok = true;
+            String detail;
+            try {
+                detail = threads.submit(feature::run).get(60, TimeUnit.SECONDS);
+            } catch (TimeoutException late) {
+                ok = false;
+                detail = "no end within 60 s";
+            } catch (Exception error) {
+                ok = false;
+                Throwable cause = error.getCause() instanceof ExecutionException inner ? inner.getCause() : error.getCause();
+                detail = "" + (cause == null ? error : cause);
+            }
+            emit("feature", name, "ok", ok, "detail", detail.substring(0, Math.min(500, detail.length())), "seconds", (System.nanoTime() - started) / 10_000_000 / 100.0);
+        });
+    }
+}
