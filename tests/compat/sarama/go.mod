@@ -4,10 +4,12 @@ go 1.26.0
 
 replace compat/contract => ../contract-go
 
-require compat/contract v0.0.0
+require (
+	compat/contract v0.0.0
+	github.com/IBM/sarama v1.61.1
+)
 
 require (
-	github.com/IBM/sarama v1.61.1 // indirect
 	github.com/davecgh/go-spew v1.1.1 // indirect
 	github.com/eapache/go-resiliency v1.7.0 // indirect
 	github.com/hashicorp/go-uuid v1.0.3 // indirect
