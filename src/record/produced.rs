@@ -36,6 +36,13 @@ pub struct ProduceRules {
     pub stored_as: StoredAs,
 }
 
+/// The rules of a topic with no settings of its own, under the defaults.
+impl Default for ProduceRules {
+    fn default() -> ProduceRules {
+        ProduceRules::of(&TopicConfig::default(), true)
+    }
+}
+
 impl ProduceRules {
     /// The rules of a topic with these settings, for a request that knows zstd or does not.
     pub fn of(topic: &TopicConfig, zstd_allowed: bool) -> ProduceRules {
@@ -298,7 +305,7 @@ mod tests {
     const NOW: Timestamp = 1_700_000_000_000;
 
     fn rules() -> ProduceRules {
-        ProduceRules::of(&TopicConfig::default(), true)
+        ProduceRules::default()
     }
 
     fn filled(mut builder: BatchBuilder) -> BytesMut {
