@@ -91,6 +91,8 @@ metrics! {
         commit_overhead_bytes,
         /// Commits that started while another was under way.
         overlapped_commits,
+        /// Flushes of a device that commits asked for.
+        flushes,
         /// Bytes written to segments.
         segment_bytes,
         /// Segment files made durable.
