@@ -1,12 +1,13 @@
 //! A batch on its way in: everything a broker checks of what a client sent, and the two stamps that make it part of a log.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use super::header::{ATTRIBUTES_AT, CRC_AT, HEADER_BYTES, LEADER_EPOCH_AT, LOG_APPEND_TIME_BIT, MAX_TIMESTAMP_AT};
+use super::header::{ATTRIBUTES_AT, CRC_AT, LEADER_EPOCH_AT, LOG_APPEND_TIME_BIT, MAX_TIMESTAMP_AT};
 use super::header::{TimestampType, verify_crc};
-use super::{BatchBuilder, BatchError, BatchHeader, Compression, RecordBatch, Records, whole};
+use super::{BatchBuilder, BatchError, BatchHeader, Compression, RecordBatch, records, whole};
 use crate::config::{CompressionType, MessageTimestampType, TopicConfig};
 use crate::error_code::ErrorCode;
 use crate::types::{LeaderEpoch, Offset, Timestamp};
@@ -159,12 +160,13 @@ impl ProducedBatch {
         RecordBatch(self.bytes.freeze())
     }
 
-    fn records(&self) -> Result<Records, Rejection> {
-        Records::open(Bytes::copy_from_slice(&self.bytes), DECOMPRESSED_BYTES_MAX).or_else(reject_broken)
+    fn body(&self) -> Result<Cow<'_, [u8]>, Rejection> {
+        records::body(&self.bytes, &self.header, DECOMPRESSED_BYTES_MAX).or_else(reject_broken)
     }
 
     fn check_keys(&self) -> Result<(), Rejection> {
-        for (index, record) in self.records()?.enumerate() {
+        let body = self.body()?;
+        for (index, record) in records::views(&self.header, &body).enumerate() {
             if record.or_else(reject_broken)?.key.is_none() {
                 return Err(Rejection {
                     error_code: ErrorCode::InvalidRecord,
@@ -185,10 +187,10 @@ impl ProducedBatch {
         if header.is_transactional() {
             builder = builder.transactional();
         }
-        for record in self.records()? {
+        let body = self.body()?;
+        for record in records::views(&header, &body) {
             let record = record.or_else(reject_broken)?;
-            let headers: Vec<_> = record.headers.iter().map(|h| (&h.key[..], h.value.as_deref())).collect();
-            builder.push_with_headers(record.timestamp, record.key.as_deref(), record.value.as_deref(), &headers);
+            builder.push_with_headers(record.timestamp, record.key, record.value, &record.headers);
         }
         let bytes = BytesMut::from(builder.build());
         let header = BatchHeader::parse(&bytes).expect("a built batch holds a header");
@@ -287,6 +289,7 @@ fn check_timestamps(header: &BatchHeader, rules: &ProduceRules, now_ms: Timestam
 
 #[cfg(test)]
 mod tests {
+    use super::super::HEADER_BYTES;
     use super::*;
     use proptest::prelude::*;
 

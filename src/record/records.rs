@@ -1,5 +1,7 @@
 //! The records inside a batch: read one by one, each length bounded by the bytes that remain.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::header::{BatchHeader, HEADER_BYTES, TimestampType};
@@ -24,15 +26,21 @@ pub struct RecordHeader {
     pub value: Option<Bytes>,
 }
 
+/// One record where it stands in the body of its batch.
+pub(super) struct RecordView<'a> {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Vec<(&'a [u8], Option<&'a [u8]>)>,
+}
+
 /// Iterates over the records of one batch. An error, also a count that does not fit, ends it.
 #[derive(Clone, Debug)]
 pub struct Records {
-    header: BatchHeader,
     /// The records, decompressed.
     body: Bytes,
-    position: usize,
-    index: i32,
-    ended: bool,
+    walk: Walk,
 }
 
 /// The records of one whole batch, copied out of it. Decompresses at most `output_limit_bytes`. The CRC is not checked.
@@ -41,38 +49,39 @@ pub fn records(batch: &[u8], output_limit_bytes: usize) -> Result<Records, Batch
     Records::open(Bytes::copy_from_slice(&batch[..size]), output_limit_bytes)
 }
 
+/// The records of a whole batch as one run of bytes, decompressed if need be to at most `output_limit_bytes`.
+pub(super) fn body<'a>(batch: &'a [u8], header: &BatchHeader, limit_bytes: usize) -> Result<Cow<'a, [u8]>, BatchError> {
+    let body = &batch[HEADER_BYTES..header.size()];
+    match header.compression() {
+        Some(compression) => Ok(Cow::Owned(compression.decompress(body, limit_bytes)?)),
+        None if header.codec() != 0 => Err(BatchError::UnknownCompression(header.codec())),
+        None => Ok(Cow::Borrowed(body)),
+    }
+}
+
+/// The records in the body of a batch with this header.
+pub(super) fn views<'a>(
+    header: &BatchHeader,
+    body: &'a [u8],
+) -> impl Iterator<Item = Result<RecordView<'a>, BatchError>> + use<'a> {
+    let mut walk = Walk::new(header);
+    std::iter::from_fn(move || walk.next(body))
+}
+
 impl Records {
     /// `batch` is one whole batch; the records are slices of it unless it is compressed.
     pub(super) fn open(batch: Bytes, output_limit_bytes: usize) -> Result<Records, BatchError> {
         let header = whole(&batch)?;
-        let body = batch.slice(HEADER_BYTES..header.size());
-        let body = match header.compression() {
-            Some(compression) => compression.decompress(&body, output_limit_bytes)?.into(),
-            None if header.codec() != 0 => return Err(BatchError::UnknownCompression(header.codec())),
-            None => body,
+        let body = match body(&batch, &header, output_limit_bytes)? {
+            Cow::Owned(decompressed) => decompressed.into(),
+            Cow::Borrowed(slice) => batch.slice_ref(slice),
         };
-        if header.record_count < 0 {
-            return Err(BatchError::Record { index: header.record_count, reason: "the record count is negative" });
-        }
-        Ok(Records { header, body, position: 0, index: 0, ended: false })
+        Ok(Records { body, walk: Walk::new(&header) })
     }
 
     /// Size of the records in bytes, decompressed.
     pub fn body_bytes(&self) -> usize {
         self.body.len()
-    }
-
-    fn read(&mut self) -> Result<Record, &'static str> {
-        let mut rest = &self.body[self.position..];
-        let length = varint::take(&mut rest).ok_or("its length is no varint")?;
-        let length = usize::try_from(length).map_err(|_| "its length is negative")?;
-        if length > rest.len() {
-            return Err("it is longer than the batch");
-        }
-        let start = self.body.len() - rest.len();
-        let record = Cursor { body: &self.body, position: start, end: start + length }.record(&self.header)?;
-        self.position = start + length;
-        Ok(record)
     }
 }
 
@@ -80,96 +89,109 @@ impl Iterator for Records {
     type Item = Result<Record, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let index = self.index;
-        let record = if index < self.header.record_count {
-            self.index += 1;
-            self.read()
-        } else {
-            self.ended = true;
-            if self.position == self.body.len() {
-                return None;
-            }
-            Err("bytes follow the last record that the header counts")
+        let view = match self.walk.next(&self.body)? {
+            Ok(view) => view,
+            Err(error) => return Some(Err(error)),
         };
-        self.ended |= record.is_err();
-        Some(record.map_err(|reason| BatchError::Record { index, reason }))
+        let owned = |bytes: &[u8]| self.body.slice_ref(bytes);
+        let header = |(key, value): (&[u8], Option<&[u8]>)| RecordHeader { key: owned(key), value: value.map(owned) };
+        Some(Ok(Record {
+            offset: view.offset,
+            timestamp: view.timestamp,
+            key: view.key.map(owned),
+            value: view.value.map(owned),
+            headers: view.headers.into_iter().map(header).collect(),
+        }))
     }
 }
 
 impl std::iter::FusedIterator for Records {}
 
-/// Reads one record between `position` and `end` of the body.
-struct Cursor<'a> {
-    body: &'a Bytes,
+/// How far a body has been read.
+#[derive(Clone, Debug)]
+struct Walk {
+    header: BatchHeader,
     position: usize,
-    end: usize,
+    index: i32,
+    ended: bool,
 }
 
-impl Cursor<'_> {
-    fn record(mut self, header: &BatchHeader) -> Result<Record, &'static str> {
-        self.take(1)?; // attributes: none are defined
-        let timestamp_delta = self.long()?;
-        let offset_delta = self.int()?;
-        if !(0..=header.last_offset_delta).contains(&offset_delta) {
-            return Err("its offset lies outside the batch");
+impl Walk {
+    fn new(header: &BatchHeader) -> Walk {
+        Walk { header: *header, position: 0, index: 0, ended: false }
+    }
+
+    fn next<'a>(&mut self, body: &'a [u8]) -> Option<Result<RecordView<'a>, BatchError>> {
+        if self.ended {
+            return None;
         }
-        let timestamp = match header.timestamp_type() {
-            TimestampType::CreateTime => {
-                header.base_timestamp.checked_add(timestamp_delta).ok_or("its timestamp is out of range")?
+        let index = self.index;
+        let mut rest = &body[self.position..];
+        let record = if index < self.header.record_count {
+            self.index += 1;
+            take_record(&mut rest, &self.header)
+        } else {
+            self.ended = true;
+            if rest.is_empty() && self.header.record_count >= 0 {
+                return None;
             }
-            TimestampType::LogAppendTime => header.max_timestamp,
+            Err("the header counts fewer records than there are")
         };
-        let offset = header.base_offset.checked_add(i64::from(offset_delta)).ok_or("its offset is out of range")?;
-        let key = self.nullable()?;
-        let value = self.nullable()?;
-        let header_count = usize::try_from(self.int()?).map_err(|_| "its header count is negative")?;
-        // A header takes at least two bytes, which bounds the reservation.
-        if header_count > (self.end - self.position) / 2 {
-            return Err("it counts more headers than fit");
-        }
-        let mut headers = Vec::with_capacity(header_count);
-        for _ in 0..header_count {
-            headers
-                .push(RecordHeader { key: self.nullable()?.ok_or("a header's key is null")?, value: self.nullable()? });
-        }
-        if self.position != self.end {
-            return Err("bytes follow its last header");
-        }
-        Ok(Record { offset, timestamp, key, value, headers })
+        self.position = body.len() - rest.len();
+        self.ended |= record.is_err();
+        Some(record.map_err(|reason| BatchError::Record { index, reason }))
     }
+}
 
-    fn number<T>(&mut self, take: fn(&mut &[u8]) -> Option<T>) -> Result<T, &'static str> {
-        let mut rest = &self.body[self.position..self.end];
-        let number = take(&mut rest).ok_or("a number in it is no varint")?;
-        self.position = self.end - rest.len();
-        Ok(number)
+fn take_record<'a>(body: &mut &'a [u8], header: &BatchHeader) -> Result<RecordView<'a>, &'static str> {
+    let length = varint::take(body).ok_or("its length is no varint")?;
+    let length = usize::try_from(length).map_err(|_| "its length is negative")?;
+    let (mut rest, after) = body.split_at_checked(length).ok_or("it is longer than the batch")?;
+    *body = after;
+    take_bytes(&mut rest, 1)?; // attributes: none are defined
+    let timestamp_delta = varint::take_long(&mut rest).ok_or("its timestamp is no varint")?;
+    let offset_delta = take_int(&mut rest)?;
+    if !(0..=header.last_offset_delta).contains(&offset_delta) {
+        return Err("its offset lies outside the batch");
     }
-
-    fn int(&mut self) -> Result<i32, &'static str> {
-        self.number(varint::take)
-    }
-
-    fn long(&mut self) -> Result<i64, &'static str> {
-        self.number(varint::take_long)
-    }
-
-    fn take(&mut self, length: usize) -> Result<Bytes, &'static str> {
-        if length > self.end - self.position {
-            return Err("a field of it is longer than the record");
+    let timestamp = match header.timestamp_type() {
+        TimestampType::CreateTime => {
+            header.base_timestamp.checked_add(timestamp_delta).ok_or("its timestamp is out of range")?
         }
-        let bytes = self.body.slice(self.position..self.position + length);
-        self.position += length;
-        Ok(bytes)
+        TimestampType::LogAppendTime => header.max_timestamp,
+    };
+    let offset = header.base_offset.checked_add(i64::from(offset_delta)).ok_or("its offset is out of range")?;
+    let key = take_nullable(&mut rest)?;
+    let value = take_nullable(&mut rest)?;
+    let header_count = usize::try_from(take_int(&mut rest)?).map_err(|_| "its header count is negative")?;
+    // A header takes at least two bytes, which bounds the reservation.
+    if header_count > rest.len() / 2 {
+        return Err("it counts more headers than fit");
     }
+    let mut headers = Vec::with_capacity(header_count);
+    for _ in 0..header_count {
+        headers.push((take_nullable(&mut rest)?.ok_or("a header's key is null")?, take_nullable(&mut rest)?));
+    }
+    if !rest.is_empty() {
+        return Err("bytes follow its last header");
+    }
+    Ok(RecordView { offset, timestamp, key, value, headers })
+}
 
-    fn nullable(&mut self) -> Result<Option<Bytes>, &'static str> {
-        match self.int()? {
-            -1 => Ok(None),
-            length => self.take(usize::try_from(length).map_err(|_| "a length in it is negative")?).map(Some),
-        }
+fn take_int(rest: &mut &[u8]) -> Result<i32, &'static str> {
+    varint::take(rest).ok_or("a number in it is no varint")
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], &'static str> {
+    let (bytes, after) = rest.split_at_checked(length).ok_or("a field of it is longer than the record")?;
+    *rest = after;
+    Ok(bytes)
+}
+
+fn take_nullable<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
+    match take_int(rest)? {
+        -1 => Ok(None),
+        length => take_bytes(rest, usize::try_from(length).map_err(|_| "a length in it is negative")?).map(Some),
     }
 }
 
@@ -203,7 +225,7 @@ mod tests {
         }
         let mut batch = one_record();
         batch[57..61].copy_from_slice(&(-1i32).to_be_bytes());
-        assert!(records(&batch, 0).is_err());
+        assert!(records(&batch, 0).unwrap().next().unwrap().is_err());
     }
 
     #[test]
