@@ -197,7 +197,7 @@ fn take_nullable<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static s
 
 #[cfg(test)]
 mod tests {
-    use super::super::BatchBuilder;
+    use super::super::{BatchBuilder, Compression, RecordBatch};
     use super::*;
     use proptest::prelude::*;
 
@@ -213,6 +213,60 @@ mod tests {
         assert_eq!((record.key, record.value.as_deref()), (None, Some(&b""[..])));
         let headers: Vec<_> = record.headers.iter().map(|h| (&h.key[..], h.value.as_deref())).collect();
         assert_eq!(headers, [(&b"k"[..], Some(&b"1"[..])), (b"k", None), (b"\xff", Some(b""))]);
+    }
+
+    /// Batches as Kafka's Java library 4.3.1 builds them, with its own codecs.
+    const OF_JAVA: [(Option<Compression>, &str); 5] = [
+        (
+            None,
+            "00000000000000000000006bffffffff022dd26a990000000000010000018bcfe568000000018bcfe568 \
+             05000000000000000b0002000000070000000264000000066b657944612076616c75652c20612076616c \
+             75652c20612076616c75652c20612076616c756504026802310268010c000a02010000",
+        ),
+        (
+            Some(Compression::Gzip),
+            "000000000000000000000068ffffffff024329d41e0001000000010000018bcfe568000000018bcfe568 \
+             05000000000000000b000200000007000000021f8b08000000000000ff4b61606060cb4ead744954284b \
+             cc294dd551c0c96061ca603264ca60e461e0626264600000b0d989573a000000",
+        ),
+        (
+            Some(Compression::Snappy),
+            "00000000000000000000006cffffffff023b451af10002000000010000018bcfe568000000018bcfe568 \
+             05000000000000000b0002000000070000000282534e41505059000000000100000001000000273a4464 \
+             000000066b657944612076616c75652c206209003804026802310268010c000a02010000",
+        ),
+        (
+            Some(Compression::Lz4),
+            "000000000000000000000068ffffffff0254b543a50003000000010000018bcfe568000000018bcfe568 \
+             05000000000000000b0002000000070000000204224d1860408228000000ff0364000000066b65794461 \
+             2076616c75652c20090006f00004026802310268010c000a0201000000000000",
+        ),
+        (
+            Some(Compression::Zstd),
+            "000000000000000000000065ffffffff02b071f0780004000000010000018bcfe568000000018bcfe568 \
+             05000000000000000b0002000000070000000228b52ffd0058440100140264000000066b657944612076 \
+             616c75652c2004026802310268010c000a020100000100b89430010000",
+        ),
+    ];
+
+    #[test]
+    fn batches_of_the_java_client_read_in_every_codec() {
+        for (compression, hex) in OF_JAVA {
+            let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            let bytes: Bytes = digits.chunks(2).map(byte).collect::<Vec<_>>().into();
+            let batch = RecordBatch::parse(bytes).unwrap();
+            let header = batch.header();
+            assert_eq!(header.compression(), compression);
+            assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (11, 2, 7));
+            let records: Vec<Record> = batch.records(1000).unwrap().map(Result::unwrap).collect();
+            let value = &b"a value, a value, a value, a value"[..];
+            let [first, second] = &records[..] else { panic!("two records, not {}", records.len()) };
+            assert_eq!((first.key.as_deref(), first.value.as_deref()), (Some(&b"key"[..]), Some(value)));
+            assert_eq!((first.timestamp, first.headers.len()), (1_700_000_000_000, 2));
+            assert_eq!((second.key.as_deref(), second.value.as_deref()), (None, Some(&b""[..])));
+            assert_eq!((second.offset, second.timestamp), (1, 1_700_000_000_005));
+        }
     }
 
     #[test]
