@@ -6,7 +6,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{JoinHandle, Thread};
@@ -21,7 +20,7 @@ use super::ring::{Completion, Ring, Token};
 use super::{exit_at_once, pin_to};
 use crate::shard::CommitId;
 
-/// How a journal write becomes durable (`gannet.commit.method`). The start-up probe chooses what this machine does best.
+/// How a journal write becomes durable: `gannet.commit.method`, or what the start-up probe found best.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CommitMethod {
     /// A thread on the reactor's core in a blocking write with RWF_DSYNC.
@@ -43,15 +42,6 @@ impl fmt::Display for CommitMethod {
             CommitMethod::RingDsync => "ring-dsync",
             CommitMethod::RingFsync => "ring-fsync",
         })
-    }
-}
-
-impl FromStr for CommitMethod {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<CommitMethod, String> {
-        let found = CommitMethod::ALL.into_iter().find(|method| method.to_string() == text);
-        found.ok_or_else(|| format!("gannet.commit.method is auto, thread, ring-dsync or ring-fsync, not {text:?}"))
     }
 }
 
@@ -369,13 +359,5 @@ mod tests {
     fn a_write_into_nothing_is_an_error_and_not_a_success() {
         let read_only = File::open("/dev/null").expect("it is everywhere");
         assert!(write_durably(&read_only, &[0; 4096], 0).is_err());
-    }
-
-    #[test]
-    fn a_method_reads_back_from_its_name() {
-        for method in CommitMethod::ALL {
-            assert_eq!(method.to_string().parse(), Ok(method));
-        }
-        assert!("fastest".parse::<CommitMethod>().expect_err("unknown").contains("ring-dsync"));
     }
 }

@@ -14,6 +14,7 @@ mod lru;
 mod memory;
 mod mesh;
 mod net;
+mod probe;
 mod ring;
 mod turn;
 
@@ -21,11 +22,15 @@ use std::io::Write;
 
 pub use background::{DELETED_SUFFIX, replace, sync_file_system};
 pub use clock::Clock;
-pub use commit::{CommitCounters, CommitMethod, JournalFile};
+pub use commit::{CommitCounters, CommitMethod, JournalFile, write_durably};
 pub use doorbell::Doorbell;
 pub use listen::listen;
+pub use memory::{AlignedBuffer, PAGE_BYTES};
 pub use mesh::{Mailbox, mesh};
 pub use net::{NetCounters, NetLimits};
+pub use probe::{
+    CommitProbe, Lack, best_method, check_io_uring, check_limits, check_log_dir, direct_file, mount_of, probe_commit,
+};
 pub use turn::{Decide, Reactor, ReactorConfig, Stop, TurnCounters};
 
 /// Ends the process with code 1, at once and without unwinding: nothing may be written or acknowledged after this.
