@@ -1,0 +1,319 @@
+//! The files' side of a start: what the last run left is read, the plan that `shard::recover` makes of it is carried out
+//! and synced, and the journals are made ready for a new run.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::StartProblem;
+use super::directories::{LogDir, OWN_DIRECTORY, list, random_bits, take_stopped_in_order};
+use crate::config::BrokerConfig;
+use crate::journal::{Checkpoint, JournalFileName, Run};
+use crate::reactor::{AlignedBuffer, JournalFile, direct_file, replace, sync_file_system};
+use crate::shard::{FileKind, FileName, Found, RecoveredPartition, Recovery, recover};
+use crate::types::{Offset, ShardId};
+
+/// Everything is as the plan says, on stable storage, and the journals are empty.
+pub struct Started {
+    pub recovery: Recovery,
+    pub run: Run,
+    /// By shard, then by index.
+    pub journals: Vec<Vec<JournalFile>>,
+    /// How many bytes came out of the journals.
+    pub replayed_bytes: u64,
+}
+
+pub fn own_path(first_dir: &str, name: &str) -> String {
+    format!("{first_dir}/{OWN_DIRECTORY}/{name}")
+}
+
+pub fn checkpoint_path(first_dir: &str, shard: u16) -> String {
+    own_path(first_dir, &format!("checkpoint-{shard}"))
+}
+
+fn at(path: &str) -> impl Fn(io::Error) -> StartProblem + '_ {
+    move |error| StartProblem(format!("{path}: {error}"))
+}
+
+/// Brings the log directories into the state from which `shards` shards begin a new run.
+pub fn start(
+    dirs: &[LogDir],
+    config: &Arc<BrokerConfig>,
+    cluster_id: &Arc<str>,
+    shards: u16,
+) -> Result<Started, StartProblem> {
+    let first_dir = &dirs[0].path;
+    let own = format!("{first_dir}/{OWN_DIRECTORY}");
+    std::fs::create_dir_all(&own).map_err(at(&own))?;
+    let stopped_in_order = take_stopped_in_order(first_dir)?;
+    let mut partitions = Vec::new();
+    for dir in dirs {
+        partitions.extend(list(dir)?);
+    }
+    let (journals, checkpoints) = read_own(&own)?;
+    let found = Found { cluster_id: cluster_id.clone(), config: config.clone(), journals, checkpoints, partitions };
+    let mut unreadable = None;
+    let recovery = recover(found, stopped_in_order, &mut |directory, base_offset| {
+        let path = segment_path(directory, base_offset, FileKind::Log);
+        std::fs::read(&path).map(Bytes::from).unwrap_or_else(|error| {
+            unreadable.get_or_insert(at(&path)(error));
+            Bytes::new()
+        })
+    });
+    if let Some(problem) = unreadable {
+        return Err(problem);
+    }
+    let recovery = recovery.map_err(|error| StartProblem(error.to_string()))?;
+
+    if carry_out(&recovery)? {
+        sync(dirs)?;
+    }
+    let run = Run { first_generation: recovery.next_generation, salt: random_bits()? as u64 };
+    // With the last of these tables the journals of all runs before are free, and not before.
+    for (shard, table) in recovery.checkpoints(shards, run).iter().enumerate() {
+        let path = checkpoint_path(first_dir, shard as u16);
+        replace(&path, &table.encode()).map_err(at(&path))?;
+    }
+    drop_surplus(&own, shards)?;
+    let journals = make_journals(&own, config, shards)?;
+    let replayed_bytes = recovery
+        .partitions
+        .iter()
+        .flat_map(|partition| &partition.log.append)
+        .map(|batch| batch.bytes().len() as u64)
+        .sum();
+    Ok(Started { recovery, run, journals, replayed_bytes })
+}
+
+fn segment_path(directory: &str, base_offset: Offset, kind: FileKind) -> String {
+    FileName { directory: directory.into(), base_offset, kind }.to_string()
+}
+
+type Own = (Vec<(JournalFileName, Bytes)>, Vec<Checkpoint>);
+
+/// The journals and checkpoint tables that are there, of however many shards.
+fn read_own(own: &str) -> Result<Own, StartProblem> {
+    let (mut names, mut checkpoints) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(own).map_err(at(own))? {
+        let name = entry.map_err(at(own))?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let path = format!("{own}/{name}");
+        if let Some(journal) = JournalFileName::parse(name) {
+            names.push((journal, path));
+        } else if is_checkpoint(name).is_some() {
+            let bytes = std::fs::read(&path).map_err(at(&path))?;
+            let table = Checkpoint::decode(&bytes).map_err(|error| StartProblem(format!("{path}: {error}")))?;
+            checkpoints.push(table);
+        } else if name.ends_with(".tmp") || name.ends_with(".new") {
+            // Left by a run that died while it wrote it; nothing ever counted on it.
+            std::fs::remove_file(&path).map_err(at(&path))?;
+        }
+    }
+    names.sort();
+    // One thread per file: the device can do more than one at a time, and a page cache copy costs a core.
+    let journals = std::thread::scope(|scope| {
+        let reading: Vec<_> =
+            names.iter().map(|(_, path)| scope.spawn(move || std::fs::read(path).map_err(at(path)))).collect();
+        let read = names.iter().zip(reading).map(|((name, _), thread)| {
+            let bytes = thread.join().expect("reading a file does not panic")?;
+            Ok((*name, Bytes::from(bytes)))
+        });
+        read.collect::<Result<Vec<_>, StartProblem>>()
+    })?;
+    Ok((journals, checkpoints))
+}
+
+fn is_checkpoint(name: &str) -> Option<u16> {
+    name.strip_prefix("checkpoint-")?.parse().ok()
+}
+
+/// Returns whether anything had to be changed.
+fn carry_out(recovery: &Recovery) -> Result<bool, StartProblem> {
+    for stray in &recovery.strays {
+        tracing::info!("deleting {stray}: its topic is no more");
+        std::fs::remove_dir_all(&**stray).map_err(at(stray))?;
+    }
+    let mut changed = !recovery.strays.is_empty();
+    for partition in &recovery.partitions {
+        changed |= carry_out_one(partition).map_err(at(&partition.directory))?;
+    }
+    Ok(changed)
+}
+
+fn carry_out_one(partition: &RecoveredPartition) -> io::Result<bool> {
+    let RecoveredPartition { id, directory, is_new, log } = partition;
+    let mut changed = *is_new;
+    if *is_new {
+        std::fs::create_dir_all(&**directory)?;
+        std::fs::write(format!("{directory}/partition.metadata"), format!("version: 0\ntopic_id: {}\n", id.topic))?;
+    }
+    for base_offset in &log.delete {
+        changed = true;
+        for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
+            match std::fs::remove_file(segment_path(directory, *base_offset, kind)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    let active = segment_path(directory, log.active.base_offset, FileKind::Log);
+    let size = match std::fs::metadata(&active) {
+        Ok(metadata) => Some(metadata.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if size.unwrap_or(0) == log.active.size && log.append.is_empty() {
+        return Ok(changed);
+    }
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&active)?;
+    file.set_len(log.keep)?;
+    file.seek(SeekFrom::Start(log.keep))?;
+    let mut file = io::BufWriter::with_capacity(1 << 20, file);
+    for batch in &log.append {
+        file.write_all(batch.bytes())?;
+    }
+    file.flush()?;
+    let written = file.get_ref().metadata()?.len();
+    assert!(written == log.active.size, "the plan counts what it keeps and appends");
+    Ok(true)
+}
+
+/// Everything in the log directories, one flush for each file system.
+fn sync(dirs: &[LogDir]) -> Result<(), StartProblem> {
+    let mut devices = BTreeSet::new();
+    for dir in dirs {
+        let root = File::open(&dir.path).map_err(at(&dir.path))?;
+        if devices.insert(root.metadata().map_err(at(&dir.path))?.dev()) {
+            sync_file_system(&root).map_err(at(&dir.path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tables and journals of shards that this run does not have: everything of theirs is in the segments now.
+fn drop_surplus(own: &str, shards: u16) -> Result<(), StartProblem> {
+    for entry in std::fs::read_dir(own).map_err(at(own))? {
+        let name = entry.map_err(at(own))?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let shard = JournalFileName::parse(name).map(|journal| journal.shard.0).or(is_checkpoint(name));
+        if shard.is_some_and(|shard| shard >= shards) {
+            let path = format!("{own}/{name}");
+            std::fs::remove_file(&path).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn make_journals(own: &str, config: &BrokerConfig, shards: u16) -> Result<Vec<Vec<JournalFile>>, StartProblem> {
+    let (files, bytes) = (config.gannet.journal_files, config.gannet.journal_file_bytes());
+    let journals = std::thread::scope(|scope| {
+        let one = |shard| {
+            scope.spawn(move || (0..files).map(|index| make_journal(own, shard, (index, files), bytes)).collect())
+        };
+        let making: Vec<_> = (0..shards).map(one).collect();
+        let made = making.into_iter().map(|thread| thread.join().expect("making a file does not panic"));
+        made.collect::<Result<Vec<Vec<JournalFile>>, StartProblem>>()
+    })?;
+    File::open(own).and_then(|own| own.sync_all()).map_err(at(own))?;
+    Ok(journals)
+}
+
+/// Opens a journal file. One that is missing or of another size is written full of zeros first and synced, so that no
+/// commit ever changes a size, an extent or anything else of the file but its bytes.
+fn make_journal(own: &str, shard: u16, (index, files): (u16, u16), bytes: u64) -> Result<JournalFile, StartProblem> {
+    let path = format!("{own}/{}", JournalFileName { shard: ShardId(shard), index });
+    let open = |path: &str, create| match direct_file(path, create) {
+        // In memory, with --dev.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            OpenOptions::new().read(true).write(true).create(create).truncate(create).open(path)
+        }
+        outcome => outcome,
+    };
+    let whole = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes);
+    if !whole {
+        let beside = format!("{path}.new");
+        let write = || -> io::Result<()> {
+            let mut file = open(&beside, true)?;
+            let zeros = AlignedBuffer::new(1 << 20);
+            let mut left = bytes;
+            while left > 0 {
+                let part = left.min(zeros.len() as u64) as usize;
+                file.write_all(&zeros[..part])?;
+                left -= part as u64;
+            }
+            file.sync_all()?;
+            std::fs::rename(&beside, &path)
+        };
+        write().map_err(|error| {
+            StartProblem(format!(
+                "{beside}: {error}. The journal of each core takes {} MiB (gannet.journal.bytes); df shows what is free",
+                (bytes * u64::from(files)) >> 20
+            ))
+        })?;
+    }
+    let file = open(&path, false).map_err(at(&path))?;
+    Ok(JournalFile { file: Arc::new(file), path: path.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::PartitionId;
+
+    fn config(dir: &str) -> Arc<BrokerConfig> {
+        let mut config = BrokerConfig { log_dirs: vec![dir.to_owned()], ..BrokerConfig::default() };
+        config.gannet.journal_bytes = 16 << 20;
+        Arc::new(config)
+    }
+
+    fn begin(dirs: &[LogDir], shards: u16) -> Started {
+        start(dirs, &config(&dirs[0].path), &"cluster".into(), shards).expect("started")
+    }
+
+    #[test]
+    fn an_empty_directory_becomes_a_node_and_another_core_count_starts_from_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
+        let own = |name: &str| std::path::Path::new(&own_path(&dirs[0].path, name)).exists();
+        let started = begin(&dirs, 3);
+        assert_eq!(started.recovery.partitions[0].id, PartitionId::METADATA);
+        assert_eq!(started.journals.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 4]);
+        assert!(started.journals[2][3].file.metadata().expect("open").len() == 4 << 20);
+        let first = started.run;
+        let started = begin(&dirs, 1);
+        assert!(started.run.first_generation > first.first_generation && started.run.salt != first.salt);
+        assert!(own("journal-0-3") && own("checkpoint-0") && !own("journal-1-0") && !own("checkpoint-2"));
+    }
+
+    #[test]
+    fn a_journal_of_another_size_is_made_anew_and_what_was_half_made_is_gone() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
+        begin(&dirs, 1);
+        let path = own_path(&dirs[0].path, "journal-0-1");
+        std::fs::write(&path, [7; 4096]).expect("written");
+        let half = own_path(&dirs[0].path, "journal-0-9.new");
+        std::fs::write(&half, [7; 4096]).expect("written");
+        begin(&dirs, 1);
+        let bytes = std::fs::read(&path).expect("there");
+        assert!(bytes.len() == 4 << 20 && bytes.iter().all(|byte| *byte == 0));
+        assert!(!std::path::Path::new(&half).exists());
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_table_stops_the_start_with_its_path() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
+        begin(&dirs, 1);
+        let path = checkpoint_path(&dirs[0].path, 0);
+        let mut bytes = std::fs::read(&path).expect("there");
+        *bytes.last_mut().expect("not empty") ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+        let problem = start(&dirs, &config(&dirs[0].path), &"cluster".into(), 1).err().expect("damaged");
+        assert!(problem.0.starts_with(&path), "{}", problem.0);
+    }
+}
