@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::StartProblem;
 use super::directories::{LogDir, OWN_DIRECTORY, list, random_bits, take_stopped_in_order};
 use crate::config::BrokerConfig;
-use crate::journal::{Checkpoint, JournalFileName, Run};
+use crate::journal::{Checkpoint, JournalFileName, Run, START_TABLES, decode_tables, encode_tables};
 use crate::reactor::{AlignedBuffer, JournalFile, direct_file, replace, sync_file_system};
 use crate::shard::{FileKind, FileName, Found, RecoveredPartition, Recovery, recover};
 use crate::types::{Offset, ShardId};
@@ -73,11 +73,9 @@ pub fn start(
         sync(dirs)?;
     }
     let run = Run { first_generation: recovery.next_generation, salt: random_bits()? as u64 };
-    // With the last of these tables the journals of all runs before are free, and not before.
-    for (shard, table) in recovery.checkpoints(shards, run).iter().enumerate() {
-        let path = checkpoint_path(first_dir, shard as u16);
-        replace(&path, &table.encode()).map_err(at(&path))?;
-    }
+    // With these tables the journals of all runs before are free, and not before.
+    let path = own_path(first_dir, START_TABLES);
+    replace(&path, &encode_tables(&recovery.checkpoints(shards, run))).map_err(at(&path))?;
     drop_surplus(&own, shards)?;
     let journals = make_journals(&own, config, shards)?;
     let replayed_bytes = recovery
@@ -104,10 +102,9 @@ fn read_own(own: &str) -> Result<Own, StartProblem> {
         let path = format!("{own}/{name}");
         if let Some(journal) = JournalFileName::parse(name) {
             names.push((journal, path));
-        } else if is_checkpoint(name).is_some() {
+        } else if name == START_TABLES || checkpoint_shard(name).is_some() {
             let bytes = std::fs::read(&path).map_err(at(&path))?;
-            let table = Checkpoint::decode(&bytes).map_err(|error| StartProblem(format!("{path}: {error}")))?;
-            checkpoints.push(table);
+            checkpoints.extend(decode_tables(&bytes).map_err(|error| StartProblem(format!("{path}: {error}")))?);
         } else if name.ends_with(".tmp") || name.ends_with(".new") {
             // Left by a run that died while it wrote it; nothing ever counted on it.
             std::fs::remove_file(&path).map_err(at(&path))?;
@@ -127,7 +124,7 @@ fn read_own(own: &str) -> Result<Own, StartProblem> {
     Ok((journals, checkpoints))
 }
 
-fn is_checkpoint(name: &str) -> Option<u16> {
+fn checkpoint_shard(name: &str) -> Option<u16> {
     name.strip_prefix("checkpoint-")?.parse().ok()
 }
 
@@ -199,7 +196,7 @@ fn drop_surplus(own: &str, shards: u16) -> Result<(), StartProblem> {
     for entry in std::fs::read_dir(own).map_err(at(own))? {
         let name = entry.map_err(at(own))?.file_name();
         let Some(name) = name.to_str() else { continue };
-        let shard = JournalFileName::parse(name).map(|journal| journal.shard.0).or(is_checkpoint(name));
+        let shard = JournalFileName::parse(name).map(|journal| journal.shard.0).or(checkpoint_shard(name));
         if shard.is_some_and(|shard| shard >= shards) {
             let path = format!("{own}/{name}");
             std::fs::remove_file(&path).map_err(at(&path))?;
@@ -286,7 +283,7 @@ mod tests {
         let first = started.run;
         let started = begin(&dirs, 1);
         assert!(started.run.first_generation > first.first_generation && started.run.salt != first.salt);
-        assert!(own("journal-0-3") && own("checkpoint-0") && !own("journal-1-0") && !own("checkpoint-2"));
+        assert!(own("journal-0-3") && own("checkpoint-start") && !own("journal-1-0"));
     }
 
     #[test]
@@ -309,7 +306,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
         begin(&dirs, 1);
-        let path = checkpoint_path(&dirs[0].path, 0);
+        let path = own_path(&dirs[0].path, START_TABLES);
         let mut bytes = std::fs::read(&path).expect("there");
         *bytes.last_mut().expect("not empty") ^= 1;
         std::fs::write(&path, bytes).expect("written");

@@ -196,9 +196,11 @@ pub struct CommitProbe {
 }
 
 const PROBE_FILE_BYTES: u64 = 1 << 20;
-/// For one method with one core busy.
-const PROBE_TIME: Duration = Duration::from_millis(25);
+/// For one method with one core busy, in one round.
+const PROBE_TIME: Duration = Duration::from_millis(12);
 const PROBE_WRITES_MAX: usize = 100;
+/// What disturbs one round from outside seldom disturbs the next: the better of them counts.
+const PROBE_ROUNDS: usize = 2;
 /// Of many cores so many are tried, spread evenly: which of them takes the disk's interrupts is not known.
 const PROBE_CORES_MAX: usize = 4;
 
@@ -218,23 +220,25 @@ fn probe_on(path: &str, cores: &[usize]) -> io::Result<Vec<CommitProbe>> {
     let journal = JournalFile { file: Arc::new(file), path: path.into() };
     let core = cores.first().copied();
     let step = cores.len().div_ceil(PROBE_CORES_MAX).max(1);
-    let measured = |method: CommitMethod| {
-        let journal = journal.clone();
-        let cores: Vec<usize> = cores.iter().copied().step_by(step).collect();
-        let measuring = std::thread::Builder::new().name("gannet-probe".into()).spawn(move || {
-            pin_to(core);
-            let idle_us = median_us(method, journal.clone(), core)?;
-            let mut worst_us = idle_us;
-            for busy in cores {
-                let load = Load::on(busy)?;
-                worst_us = worst_us.max(median_us(method, journal.clone(), core)?);
-                drop(load);
+    let busy: Vec<Option<usize>> = std::iter::once(None).chain(cores.iter().copied().step_by(step).map(Some)).collect();
+    let measuring = std::thread::Builder::new().name("gannet-probe".into()).spawn(move || {
+        pin_to(core);
+        let mut best_us = vec![[u64::MAX; CommitMethod::ALL.len()]; busy.len()];
+        for _ in 0..PROBE_ROUNDS {
+            for (busy, best_us) in busy.iter().zip(&mut best_us) {
+                let _load = busy.map(Load::on).transpose()?;
+                for (method, best_us) in CommitMethod::ALL.into_iter().zip(best_us) {
+                    *best_us = median_us(method, journal.clone(), core)?.min(*best_us);
+                }
             }
-            Ok(CommitProbe { method, worst_us, idle_us })
-        })?;
-        measuring.join().unwrap_or_else(|_| Err(io::Error::other("the measuring thread died")))
-    };
-    CommitMethod::ALL.into_iter().map(measured).collect()
+        }
+        let of = |(index, method)| {
+            let worst_us = best_us.iter().map(|of| of[index]).max().expect("the idle round at least");
+            CommitProbe { method, worst_us, idle_us: best_us[0][index] }
+        };
+        Ok(CommitMethod::ALL.into_iter().enumerate().map(of).collect())
+    })?;
+    measuring.join().unwrap_or_else(|_| Err(io::Error::other("the measuring thread died")))
 }
 
 /// The method to use: the thread, unless another is clearly better where it is worst.
@@ -242,7 +246,7 @@ pub fn best_method(probes: &[CommitProbe]) -> Option<CommitProbe> {
     let thread = probes.iter().find(|probe| probe.method == CommitMethod::Thread).copied();
     let best = probes.iter().min_by_key(|probe| probe.worst_us).copied()?;
     match thread {
-        Some(thread) if best.worst_us * 10 >= thread.worst_us * 9 => Some(thread),
+        Some(thread) if best.worst_us * 4 >= thread.worst_us * 3 => Some(thread),
         _ => Some(best),
     }
 }
@@ -345,7 +349,7 @@ mod tests {
             let probes = [probe(CommitMethod::Thread, thread), probe(CommitMethod::RingDsync, dsync)];
             best_method(&probes).expect("two were measured").method
         };
-        assert_eq!(choose(100, 95), CommitMethod::Thread);
+        assert_eq!(choose(100, 80), CommitMethod::Thread);
         assert_eq!(choose(100, 60), CommitMethod::RingDsync);
         assert!(best_method(&[]).is_none());
     }

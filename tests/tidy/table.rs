@@ -38,7 +38,7 @@ pub const ROOMS: &[Room] = &[
     deciding("coordinator", &["metadata", "protocol", "record"]),
     deciding("shard", ABOVE_THE_LINE),
     acting("reactor", &["shard", "protocol"]),
-    acting("broker", &["reactor", "shard"]),
+    acting("broker", &["coordinator", "journal", "log", "metadata", "reactor", "shard"]),
     acting("http", &["reactor", "shard"]),
     acting("load", &["client", "protocol", "record"]),
     acting("cli", &["broker", "client", "http", "load", "log", "metadata", "protocol", "reactor", "record", "shard"]),
