@@ -8,6 +8,7 @@ pub mod types;
 pub mod protocol;
 pub mod record;
 
+pub mod client;
 pub mod coordinator;
 pub mod journal;
 pub mod log;

@@ -14,7 +14,7 @@ mod topic;
 pub use broker::{BrokerConfig, Warning};
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_topic, keys_as_markdown};
 pub use gannet::{CommitMethod, Cores, GannetConfig};
-pub use key::{ConfigError, Importance, Key, Synonym, Valid, ValueType};
+pub use key::{ConfigError, Importance, Key, Synonym, Valid, ValueType, nearest};
 pub use listeners::{Listener, SecurityProtocol};
 pub use properties::{Properties, PropertiesError, Property};
 pub use settings::Setting;

@@ -1,0 +1,284 @@
+//! Reading partitions from an offset on: what to ask each leader for, and where each partition goes on. Owned by one
+//! thread; the bytes are moved by its owner.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Cluster;
+use crate::error_code::ErrorCode;
+use crate::protocol::fetch::{FetchPartition, FetchTopic, FetchableTopicResponse};
+use crate::protocol::{FetchRequest, FetchResponse};
+use crate::record::{BatchError, BatchHeader, HEADER_BYTES, Record, RecordBatch, TimestampType, batches};
+use crate::types::{BrokerId, Deadline, LeaderEpoch, Offset, Time, TopicId};
+
+#[derive(Clone, Debug)]
+pub struct FetcherConfig {
+    /// How long the broker may wait for `min_bytes`.
+    pub max_wait_ms: i32,
+    pub min_bytes: i32,
+    pub max_bytes: i32,
+    pub partition_max_bytes: i32,
+    pub retry_backoff_ms: u64,
+    /// What the records of one batch may be, decompressed.
+    pub decompressed_bytes_max: usize,
+}
+
+/// A partition that is read; referred to by its place in the list given to `Fetcher::new`.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    pub topic: Arc<str>,
+    pub topic_id: TopicId,
+    /// Counted from 0.
+    pub partition: i32,
+    /// `None` while there is no leader.
+    pub leader: Option<BrokerId>,
+    pub leader_epoch: LeaderEpoch,
+    /// Of the next record wanted.
+    pub offset: Offset,
+}
+
+/// What a broker said about one partition.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub subscription: usize,
+    /// The batches, or an error. One that is not retriable, or damage, stops this partition until `seek`.
+    pub outcome: Result<FetchedBatches, ErrorCode>,
+}
+
+/// Whole batches from one fetch. The first may begin below the offset that was asked for.
+#[derive(Clone, Debug)]
+pub struct FetchedBatches {
+    bytes: Bytes,
+    from: Offset,
+    decompressed_bytes_max: usize,
+}
+
+#[derive(Debug)]
+pub struct Fetcher {
+    config: FetcherConfig,
+    partitions: Vec<Partition>,
+    /// What the request in flight to each broker asks for; at most one request each.
+    in_flight: BTreeMap<BrokerId, Vec<usize>>,
+    /// Where the next request begins to list, so that no partition starves.
+    cursor: usize,
+    wants_metadata: bool,
+}
+
+#[derive(Debug)]
+struct Partition {
+    subscription: Subscription,
+    not_before: Deadline,
+    is_stopped: bool,
+}
+
+impl Fetcher {
+    pub fn new(config: FetcherConfig, subscriptions: Vec<Subscription>) -> Fetcher {
+        let partition = |subscription| Partition { subscription, not_before: 0, is_stopped: false };
+        let partitions = subscriptions.into_iter().map(partition).collect();
+        Fetcher { config, partitions, in_flight: BTreeMap::new(), cursor: 0, wants_metadata: false }
+    }
+
+    pub fn subscription(&self, subscription: usize) -> &Subscription {
+        &self.partitions[subscription].subscription
+    }
+
+    /// The brokers that lead something here.
+    pub fn leaders(&self) -> Vec<BrokerId> {
+        let mut leaders: Vec<_> = self.partitions.iter().filter_map(|one| one.subscription.leader).collect();
+        leaders.sort_unstable();
+        leaders.dedup();
+        leaders
+    }
+
+    /// The next request for this broker, counted as sent; `None` where nothing is to be asked or one is in flight.
+    pub fn next_request(&mut self, now: Time, broker: BrokerId) -> Option<FetchRequest<'_>> {
+        if self.in_flight.contains_key(&broker) {
+            return None;
+        }
+        let count = self.partitions.len();
+        let in_turn = (0..count).map(|i| (self.cursor + i) % count);
+        let asked: Vec<usize> = in_turn
+            .filter(|i| {
+                let partition = &self.partitions[*i];
+                let is_due = !partition.is_stopped && partition.not_before <= now.monotonic_us;
+                is_due && partition.subscription.leader == Some(broker)
+            })
+            .collect();
+        if asked.is_empty() {
+            return None;
+        }
+        self.cursor = (asked[0] + 1) % count;
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for subscription in asked.iter().map(|i| &self.partitions[*i].subscription) {
+            let partition = FetchPartition {
+                partition: subscription.partition,
+                current_leader_epoch: subscription.leader_epoch,
+                fetch_offset: subscription.offset,
+                partition_max_bytes: self.config.partition_max_bytes,
+                ..FetchPartition::default()
+            };
+            match topics.iter_mut().find(|topic| topic.topic == &*subscription.topic) {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(FetchTopic {
+                    topic: &subscription.topic,
+                    topic_id: subscription.topic_id,
+                    partitions: vec![partition],
+                }),
+            }
+        }
+        self.in_flight.insert(broker, asked);
+        Some(FetchRequest {
+            max_wait_ms: self.config.max_wait_ms,
+            min_bytes: self.config.min_bytes,
+            max_bytes: self.config.max_bytes,
+            topics,
+            ..FetchRequest::default()
+        })
+    }
+
+    /// The answer to the request in flight to this broker. Partitions go on behind what it brought.
+    pub fn on_response(&mut self, now: Time, broker: BrokerId, response: FetchResponse) -> Vec<Fetched> {
+        let asked = self.in_flight.remove(&broker).unwrap_or_default();
+        if response.error_code != ErrorCode::None.code() {
+            self.back_off(now, &asked);
+            return Vec::new();
+        }
+        let mut fetched = Vec::new();
+        for topic in response.responses {
+            let of_topic = |i: &&usize| is_topic(&topic, &self.partitions[**i].subscription);
+            let of_topic: Vec<usize> = asked.iter().filter(of_topic).copied().collect();
+            for answer in topic.partitions {
+                let of_index = |i: &&usize| self.partitions[**i].subscription.partition == answer.partition_index;
+                let Some(i) = of_topic.iter().find(of_index).copied() else { continue };
+                let code = ErrorCode::from_code(answer.error_code).unwrap_or(ErrorCode::UnknownServerError);
+                let outcome = match code {
+                    ErrorCode::None => {
+                        let records = answer.records.0.into_iter().next().unwrap_or_default();
+                        match self.advance(i, records) {
+                            Some(batches) => Ok(batches),
+                            None => continue,
+                        }
+                    }
+                    code => {
+                        // Damage on the broker's disk does not heal by asking again.
+                        self.partitions[i].is_stopped = !code.is_retriable() || code == ErrorCode::CorruptMessage;
+                        self.back_off(now, &[i]);
+                        Err(code)
+                    }
+                };
+                fetched.push(Fetched { subscription: i, outcome });
+            }
+        }
+        fetched
+    }
+
+    /// Moves the partition behind the whole batches among `records`; `None` if there is none.
+    fn advance(&mut self, i: usize, records: Bytes) -> Option<FetchedBatches> {
+        let subscription = &mut self.partitions[i].subscription;
+        let from = subscription.offset;
+        let mut walk = batches(&records);
+        for (_, header) in walk.by_ref().map_while(Result::ok) {
+            subscription.offset = subscription.offset.max(header.next_offset());
+        }
+        // A broker may cut the last batch short (KIP-74): it comes whole with the next fetch. Damage is left in, for the
+        // reader of the batches to find.
+        let is_damaged = records.len() - walk.position() >= HEADER_BYTES
+            && !matches!(batches(&records[walk.position()..]).next(), Some(Err(BatchError::Truncated { .. })));
+        let bytes = if is_damaged { records } else { records.slice(..walk.position()) };
+        let decompressed_bytes_max = self.config.decompressed_bytes_max;
+        (!bytes.is_empty()).then_some(FetchedBatches { bytes, from, decompressed_bytes_max })
+    }
+
+    fn back_off(&mut self, now: Time, partitions: &[usize]) {
+        self.wants_metadata = true;
+        for i in partitions {
+            self.partitions[*i].not_before = now.after_ms(self.config.retry_backoff_ms);
+        }
+    }
+
+    /// The connection is gone, or never came to be.
+    pub fn on_disconnect(&mut self, now: Time, broker: BrokerId) {
+        self.in_flight.remove(&broker);
+        let led_by_it = |i: &usize| self.partitions[*i].subscription.leader == Some(broker);
+        let led: Vec<usize> = (0..self.partitions.len()).filter(led_by_it).collect();
+        self.back_off(now, &led);
+    }
+
+    /// Goes on from another offset, also where an error had stopped the partition.
+    pub fn seek(&mut self, subscription: usize, offset: Offset) {
+        let partition = &mut self.partitions[subscription];
+        partition.subscription.offset = offset;
+        partition.is_stopped = false;
+    }
+
+    /// When something is due again without any answer.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        let waits = self.partitions.iter().filter(|partition| {
+            let leader = partition.subscription.leader;
+            !partition.is_stopped && leader.is_some_and(|leader| !self.in_flight.contains_key(&leader))
+        });
+        waits.map(|partition| partition.not_before).min()
+    }
+
+    /// Whether something came back, or is leaderless, that newer metadata may explain.
+    pub fn wants_metadata(&self) -> bool {
+        self.wants_metadata
+    }
+
+    /// Who leads now.
+    pub fn on_metadata(&mut self, cluster: &Cluster) {
+        self.wants_metadata = false;
+        for Partition { subscription, .. } in &mut self.partitions {
+            let topic = cluster.topics.get(&*subscription.topic).filter(|topic| topic.id == subscription.topic_id);
+            let partition =
+                topic.and_then(|topic| topic.partitions.iter().find(|one| one.index == subscription.partition));
+            subscription.leader = partition.and_then(|partition| partition.leader);
+            subscription.leader_epoch = partition.map_or(-1, |partition| partition.leader_epoch);
+            self.wants_metadata |= subscription.leader.is_none();
+        }
+    }
+}
+
+/// From version 13 on topics answer by their id, before by their name.
+fn is_topic(topic: &FetchableTopicResponse, subscription: &Subscription) -> bool {
+    match topic.topic {
+        "" => topic.topic_id == subscription.topic_id,
+        name => name == &*subscription.topic,
+    }
+}
+
+impl FetchedBatches {
+    /// The records from the offset that was asked for on, and whose clock their timestamps are. Each batch's checksum is
+    /// checked, control records are passed over. After an error nothing more is to be trusted.
+    pub fn records(&self) -> impl Iterator<Item = Result<(TimestampType, Record), BatchError>> {
+        let clients =
+            |batch: &Result<(usize, BatchHeader), BatchError>| !matches!(batch, Ok((_, header)) if header.is_control());
+        batches(&self.bytes).filter(clients).flat_map(|batch| {
+            let opened = batch.and_then(|(position, header)| self.open(position, &header));
+            let (records, error) = match opened {
+                Ok(records) => (Some(records), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            records.into_iter().flatten().chain(error)
+        })
+    }
+
+    fn open(
+        &self,
+        position: usize,
+        header: &BatchHeader,
+    ) -> Result<impl Iterator<Item = Result<(TimestampType, Record), BatchError>> + use<>, BatchError> {
+        let batch = RecordBatch::parse(self.bytes.slice(position..position + header.size()))?;
+        let (from, timestamp_type) = (self.from, header.timestamp_type());
+        let is_wanted = move |record: &Result<Record, BatchError>| record.as_ref().map_or(true, |r| r.offset >= from);
+        let records = batch.records(self.decompressed_bytes_max)?.filter(is_wanted);
+        Ok(records.map(move |record| record.map(|record| (timestamp_type, record))))
+    }
+
+    /// Size of the batches in bytes, as they came.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
