@@ -1,10 +1,23 @@
-//! The command lines. Each command has its file; this one only tells them apart.
+//! The command lines: each command has its file, this one only tells them apart. Exit codes: 0 done, 1 failed (with one
+//! message that names the next step), 2 wrong usage.
 
+mod connection;
+mod consume;
+mod dump;
+mod failure;
+mod input;
+mod pipeline;
+mod produce;
 mod serve;
+mod time;
+mod topics;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+
+use connection::Address;
+use failure::Failure;
 
 /// A Kafka-compatible broker for bare-metal Linux: thread per core, io_uring, durable by default.
 #[derive(Parser)]
@@ -18,17 +31,48 @@ struct CommandLine {
 enum Command {
     /// Run a broker.
     Serve(serve::Serve),
+    /// Create, list, describe and delete topics.
+    Topics(topics::TopicsArguments),
+    /// Produce the lines of standard input, or of a file.
+    Produce(produce::ProduceArguments),
+    /// Print the records of a topic as they come, until Ctrl-C.
+    Consume(consume::ConsumeArguments),
+    /// Look into the files of a log directory.
+    Log(dump::LogArguments),
+}
+
+/// Where the cluster is: shared by every command that talks to one.
+#[derive(Args, Debug)]
+struct ClusterArguments {
+    /// Brokers to ask first, HOST:PORT[,HOST:PORT…].
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:9092")]
+    bootstrap_server: Vec<Address>,
 }
 
 pub fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Command::Serve(serve) => serve.run(),
+        Command::Serve(serve) => serve.run().map_err(Failure::Failed),
+        Command::Topics(arguments) => topics::run(arguments),
+        Command::Produce(arguments) => produce::run(arguments),
+        Command::Consume(arguments) => consume::run(arguments),
+        Command::Log(arguments) => dump::run(arguments),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("gannet: {problem}");
+        Ok(()) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Err(Failure::Failed(message)) => {
+            eprintln!("gannet: {message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_lines_are_consistent() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
     }
 }
