@@ -22,7 +22,7 @@ settings! {
         /// Journal commits of a core that may be under way at once.
         commits_in_flight: u16 = "gannet.commit.in.flight" Int, Some("2"), Between(1, 16), Low, [];
         /// Size of the largest journal commit, unless a single batch is larger; what does not fit goes with the next.
-        commit_bytes: u64 = "gannet.commit.bytes" Long, Some("8388608"), AtLeast(1 << 16), Low, [];
+        commit_bytes: u64 = "gannet.commit.bytes" Long, Some("4194304"), AtLeast(1 << 16), Low, [];
         /// How long a core looks for work before it sleeps, in microseconds. Worth it on cores that serve nothing else.
         spin_us: u32 = "gannet.spin.us" Int, Some("0"), Between(0, 1_000_000), Low, [];
         /// Requests of one connection under way at once; beyond them its socket is not read.

@@ -45,6 +45,8 @@ pub struct Log {
     /// - the tail reaches back at least to it
     written_offset: Offset,
     dirty_bytes: usize,
+    /// See `LogState::indexed_size`.
+    indexed_size: u64,
 }
 
 /// Where an appended batch went.
@@ -94,7 +96,7 @@ impl Log {
     pub fn open(config: Arc<TopicConfig>, recovered: RecoveredLog) -> Log {
         let RecoveredLog { state, sealed, active, .. } = recovered;
         let mut segments: Vec<_> = sealed.iter().map(|file| Segment::sealed(file.base_offset, file.size)).collect();
-        segments.push(Segment::resumed(active.base_offset, active.size, state.first_timestamp));
+        segments.push(Segment::resumed(active.base_offset, active.size, state.indexed_size, state.first_timestamp));
         Log {
             config,
             segments,
@@ -107,6 +109,7 @@ impl Log {
             writing_offset: state.log_end_offset,
             written_offset: state.log_end_offset,
             dirty_bytes: 0,
+            indexed_size: state.indexed_size,
         }
     }
 
@@ -161,6 +164,7 @@ impl Log {
             batch: batch.clone(),
         });
         self.dirty_bytes += batch.bytes().len();
+        self.indexed_size = 0;
         self.producers.on_append(&header, now.wall_ms);
         self.log_end_offset = last_offset + 1;
         Appended { base_offset, last_offset, batch, rolled }
@@ -253,6 +257,16 @@ impl Log {
         self.segments.last().filter(|active| active.size > 0)
     }
 
+    /// The active segment has its exact length and its index files on disk, until the next append.
+    pub fn on_active_closed(&mut self) {
+        self.indexed_size = self.segments.last().expect("never empty").size;
+    }
+
+    /// The active segment lacks its exact length or its index files on disk.
+    pub fn is_open_ended(&self) -> bool {
+        self.indexed_size != self.segments.last().expect("never empty").size
+    }
+
     pub fn on_sealed(&mut self, base_offset: Offset) {
         if let Some(segment) = self.segment_mut(base_offset) {
             assert!(segment.life == Life::Sealing);
@@ -291,6 +305,7 @@ impl Log {
             durable_offset: self.durable_offset,
             log_end_offset: self.log_end_offset,
             first_timestamp: open.first_timestamp,
+            indexed_size: self.indexed_size,
             epochs: self.epochs.clone(),
             producers: self.producers.clone(),
         }

@@ -29,6 +29,8 @@ pub struct RecoveredLog {
     /// The active segment's length before `append`; what lies behind is padding or was never synced.
     pub keep: u64,
     pub append: Vec<RecordBatch>,
+    /// The active segment's index files, if there are any, describe something else: they have to go.
+    pub index_is_stale: bool,
 }
 
 impl RecoveredLog {
@@ -41,6 +43,7 @@ impl RecoveredLog {
             delete: Vec::new(),
             keep: 0,
             append: Vec::new(),
+            index_is_stale: false,
         }
     }
 
@@ -149,6 +152,10 @@ pub fn recover(
         state.producers.truncate(log_end_offset);
     }
     (state.log_end_offset, state.durable_offset) = (log_end_offset, log_end_offset);
+    let index_is_stale = state.indexed_size != size;
+    if index_is_stale {
+        state.indexed_size = 0;
+    }
     Ok(RecoveredLog {
         state,
         sealed: files.iter().copied().filter(|file| file.base_offset < base_offset).collect(),
@@ -156,6 +163,7 @@ pub fn recover(
         delete: files.iter().map(|file| file.base_offset).filter(|&base| base > base_offset).collect(),
         keep,
         append,
+        index_is_stale,
     })
 }
 

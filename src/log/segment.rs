@@ -45,6 +45,8 @@ pub struct Index {
     times: Vec<(Timestamp, u32)>,
     /// The bytes below are covered. Behind a restart the rest is found by reading on from here.
     covered: u64,
+    /// Size of the segment that its index files describe.
+    on_disk: u64,
     bytes_since_entry: u64,
     /// False for a sealed segment whose index files have not been read.
     pub loaded: bool,
@@ -58,12 +60,15 @@ impl Segment {
 
     /// A sealed segment found on disk.
     pub fn sealed(base_offset: Offset, size: u64) -> Segment {
-        Segment { size, life: Life::Sealed, index: Index::default(), ..Segment::begin(base_offset) }
+        let index = Index { on_disk: size, ..Index::default() };
+        Segment { size, life: Life::Sealed, index, ..Segment::begin(base_offset) }
     }
 
-    /// The active segment found on disk; what it holds is indexed when it is read.
-    pub fn resumed(base_offset: Offset, size: u64, first_timestamp: Option<Timestamp>) -> Segment {
-        Segment { size, first_timestamp, ..Segment::begin(base_offset) }
+    /// The active segment found on disk. Its index files describe its first `indexed_size` bytes; 0 if it has none, and
+    /// what it holds is indexed when it is read.
+    pub fn resumed(base_offset: Offset, size: u64, indexed_size: u64, first_timestamp: Option<Timestamp>) -> Segment {
+        let index = Index { on_disk: indexed_size, loaded: indexed_size == 0, ..Index::default() };
+        Segment { size, first_timestamp, index, ..Segment::begin(base_offset) }
     }
 
     /// Accounts for a stamped batch at the end; returns its position.
@@ -152,19 +157,21 @@ impl Segment {
         let word = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().expect("4 bytes"));
         let read: Vec<_> = offsets.chunks_exact(8).map(|entry| (word(&entry[..4]), word(&entry[4..]))).collect();
         let rising = read.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
-        let inside = read.last().is_none_or(|&(_, position)| u64::from(position) < self.size);
+        let size = self.index.on_disk;
+        let inside = read.last().is_none_or(|&(_, position)| u64::from(position) < size);
         let times: Vec<_> = times
             .chunks_exact(12)
             .map(|entry| (i64::from_be_bytes(entry[..8].try_into().expect("8 bytes")), word(&entry[8..])))
             .collect();
         let times_rising = times.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
-        let whole = rising && inside && times_rising && offsets.len() % 8 == 0 && (self.size == 0 || !times.is_empty());
-        self.index = Index { loaded: true, ..Index::default() };
+        let whole =
+            rising && inside && times_rising && offsets.len().is_multiple_of(8) && (size == 0 || !times.is_empty());
+        self.index = Index { loaded: true, on_disk: size, ..Index::default() };
         if whole {
             self.largest = times.last().map(|&(time, relative)| (time, self.base_offset + Offset::from(relative)));
             self.index.offsets = read;
             self.index.times = times;
-            self.index.covered = self.size;
+            self.index.covered = size;
         }
         whole
     }
@@ -172,7 +179,7 @@ impl Segment {
     /// Gives back the memory of a sealed segment's index; it is read again when needed.
     pub fn unload_index(&mut self) {
         assert!(self.life == Life::Sealed);
-        self.index = Index::default();
+        self.index = Index { on_disk: self.size, ..Index::default() };
     }
 
     pub fn index_bytes(&self) -> usize {
@@ -245,7 +252,7 @@ mod tests {
     #[test]
     fn an_index_made_by_reading_equals_the_one_made_by_appending() {
         let mut appended = filled(50);
-        let mut read = Segment::resumed(1000, appended.size, None);
+        let mut read = Segment::resumed(1000, appended.size, 0, None);
         let mut position = 0;
         for i in 0..50 {
             let header = header(1000 + 2 * i, 2, 5000 + i);

@@ -17,6 +17,8 @@ pub struct LogState {
     pub log_end_offset: Offset,
     /// Of the segment that the checkpoint resumes.
     pub first_timestamp: Option<Timestamp>,
+    /// Size of the active segment that its index files on disk describe; 0 while it has none.
+    pub indexed_size: u64,
     pub epochs: LeaderEpochs,
     pub producers: Producers,
 }
@@ -29,6 +31,7 @@ impl LogState {
         out.put_i64(self.durable_offset);
         out.put_i64(self.log_end_offset);
         out.put_i64(self.first_timestamp.unwrap_or(i64::MIN));
+        out.put_u64(self.indexed_size);
         out.put_u32(self.epochs.starts().len() as u32);
         for &(epoch, start) in self.epochs.starts() {
             out.put_i32(epoch);
@@ -61,6 +64,7 @@ impl LogState {
         let durable_offset = input.try_get_i64().ok()?;
         let log_end_offset = input.try_get_i64().ok()?;
         let first_timestamp = Some(input.try_get_i64().ok()?).filter(|&timestamp| timestamp != i64::MIN);
+        let indexed_size = input.try_get_u64().ok()?;
         let mut epochs = LeaderEpochs::default();
         for _ in 0..input.try_get_u32().ok()? {
             let (epoch, start) = (input.try_get_i32().ok()?, input.try_get_i64().ok()?);
@@ -95,6 +99,7 @@ impl LogState {
             durable_offset,
             log_end_offset,
             first_timestamp,
+            indexed_size,
             epochs,
             producers,
         })
@@ -126,6 +131,7 @@ mod tests {
             durable_offset: 104,
             log_end_offset: 105,
             first_timestamp: Some(-1),
+            indexed_size: 4711,
             epochs,
             producers,
         };

@@ -133,6 +133,7 @@ impl Shard {
             let (config, leader_epoch) = shard.facts_of(id);
             let partition = Partition::lead(id, directory, Log::open(config, recovered), leader_epoch);
             shard.partitions.insert(id, partition);
+            shard.on_opened(id);
         }
         shard.set_timer(now.after_ms(EXPIRE_PRODUCERS_INTERVAL_MS), Timer::ExpireProducers);
         if shard.id == ShardId(0) {

@@ -150,12 +150,10 @@ impl Sessions {
             }
         }
         if !had_data.is_empty() && had_data.len() < session.partitions.len() {
-            let mut index = 0;
             let (mut served, mut others) = (Vec::with_capacity(had_data.len()), Vec::new());
-            for partition in session.partitions.drain(..) {
+            for (index, partition) in session.partitions.drain(..).enumerate() {
                 let target = if had_data.contains(&index) { &mut served } else { &mut others };
                 target.push(partition);
-                index += 1;
             }
             others.append(&mut served);
             session.partitions = others;

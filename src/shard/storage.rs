@@ -120,7 +120,7 @@ impl Storage {
                 dirty_bytes: (memory / 4).min(journal),
                 pending_bytes: (journal as u64 / 4).min(memory as u64 / 8),
                 write_back_bytes: config.gannet.writeback_bytes as usize,
-                write_back_interval_us: config.gannet.writeback_interval_ms as u64 * 1000,
+                write_back_interval_us: config.gannet.writeback_interval_ms * 1000,
                 batch_bytes: config.batch_bytes_max() as usize,
             },
             checkpoint_path,
@@ -214,6 +214,13 @@ impl Shard {
     pub(super) fn operate(&mut self, operation: Operation) -> OperationId {
         let token = self.token();
         self.storage.begin(operation, token)
+    }
+
+    /// A partition as recovery left it.
+    pub(super) fn on_opened(&mut self, id: PartitionId) {
+        if self.partitions[&id].log.is_open_ended() {
+            self.storage.open_ended.insert(id);
+        }
     }
 
     /// A partition got bytes that only memory and the journal hold.
@@ -467,6 +474,7 @@ impl Shard {
             self.on_no_space(now, log_dir(&directory));
         } else if partition.log.segments().last().is_some_and(|active| active.base_offset == closing.segment) {
             self.storage.open_ended.remove(&id);
+            partition.log.on_active_closed();
         } else {
             partition.log.on_sealed(closing.segment);
         }

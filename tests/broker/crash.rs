@@ -161,4 +161,3 @@ fn another_number_of_cores_at_each_start_loses_nothing() {
     }
     load.check(&broker, "cores");
 }
-
