@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 pub use epochs::LeaderEpochs;
 pub use producers::{Producers, Sequence, SequencedBatch};
-pub use recovery::{RecoveredLog, RecoveryError, SegmentFile, recover};
+pub use recovery::{LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, recover};
 pub use segment::{Life, SEGMENT_BYTES_LIMIT, Segment};
 pub use state::LogState;
 use tail::{Tail, TailBatch};
@@ -283,33 +283,36 @@ impl Log {
         &self.segments
     }
 
-    /// Where recovery would resume: everything before is complete in sealed segments or written to this one.
-    pub fn checkpoint(&self) -> (Offset, u64, Offset) {
-        let open =
-            self.segments.iter().position(|segment| segment.life != Life::Sealed).expect("the last one is active");
-        let segment = &self.segments[open];
+    /// The oldest segment that is not complete on disk, and the offset up to which it and all before it are written.
+    fn resumption(&self) -> (&Segment, Offset) {
+        let open = self.segments.iter().position(|segment| segment.life != Life::Sealed);
+        let open = open.expect("the last one is active");
         let end = self.segments.get(open + 1).map_or(self.log_end_offset, |next| next.base_offset);
-        let offset = self.written_offset.min(end);
-        let position = match self.tail.from(offset).next() {
+        (&self.segments[open], self.written_offset.min(end))
+    }
+
+    /// Everything below is in sealed segments or written to the one after them.
+    pub fn resumable_offset(&self) -> Offset {
+        self.resumption().1
+    }
+
+    /// Where recovery would resume, were all that is written synced.
+    pub fn checkpoint(&self) -> LogCheckpoint {
+        let (segment, written_offset) = self.resumption();
+        let position = match self.tail.from(written_offset).next() {
             Some(batch) if batch.segment == segment.base_offset => u64::from(batch.position),
             _ => segment.size,
         };
-        (segment.base_offset, position, offset)
-    }
-
-    /// What a checkpoint has to remember beside the position.
-    pub fn state(&self) -> Bytes {
-        let open = self.segments.iter().find(|segment| segment.life != Life::Sealed).expect("the last one is active");
-        LogState {
+        let state = LogState {
             log_start_offset: self.log_start_offset,
             durable_offset: self.durable_offset,
             log_end_offset: self.log_end_offset,
-            first_timestamp: open.first_timestamp,
+            first_timestamp: segment.first_timestamp,
             indexed_size: self.indexed_size,
             epochs: self.epochs.clone(),
             producers: self.producers.clone(),
-        }
-        .encode()
+        };
+        LogCheckpoint { segment: segment.base_offset, position, written_offset, state: state.encode() }
     }
 
     /// Lets go of the oldest batch in memory if it is in the file already; returns its bytes.

@@ -6,15 +6,27 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::state::LogState;
-use crate::journal::PartitionCheckpoint;
 use crate::record::{self, RecordBatch};
-use crate::types::{Offset, PartitionId};
+use crate::types::Offset;
 
 /// A `.log` file and its length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentFile {
     pub base_offset: Offset,
     pub size: u64,
+}
+
+/// Where recovery resumes one log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogCheckpoint {
+    /// Base offset of the segment that was being written.
+    pub segment: Offset,
+    /// Bytes of it that are on stable storage once the checkpoint counts.
+    pub position: u64,
+    /// The offset after the last record below `position`.
+    pub written_offset: Offset,
+    /// `LogState`, encoded.
+    pub state: Bytes,
 }
 
 /// The plan: delete, cut, append; then `state`, `sealed` and `active` describe the log.
@@ -48,11 +60,10 @@ impl RecoveredLog {
     }
 
     /// What to remember of it once the plan is carried out and synced.
-    pub fn checkpoint(&self, partition: PartitionId) -> PartitionCheckpoint {
-        PartitionCheckpoint {
-            partition,
-            segment_base_offset: self.active.base_offset,
-            segment_position: self.active.size,
+    pub fn checkpoint(&self) -> LogCheckpoint {
+        LogCheckpoint {
+            segment: self.active.base_offset,
+            position: self.active.size,
             written_offset: self.state.log_end_offset,
             state: self.state.encode(),
         }
@@ -99,7 +110,7 @@ impl fmt::Display for RecoveryError {
 /// Plans the recovery of one partition. `entries` are its batches in the journal in append order, those already in the
 /// segments included; `read` gives the content of a segment for a log that no checkpoint knows.
 pub fn recover(
-    checkpoint: Option<&PartitionCheckpoint>,
+    checkpoint: Option<&LogCheckpoint>,
     mut files: Vec<SegmentFile>,
     entries: Vec<RecordBatch>,
     read: &mut dyn FnMut(Offset) -> Bytes,
@@ -108,7 +119,7 @@ pub fn recover(
     let (mut state, base_offset, keep, written_offset) = match checkpoint {
         Some(checkpoint) => {
             let state = LogState::decode(&checkpoint.state).ok_or(RecoveryError::StateUnreadable)?;
-            (state, checkpoint.segment_base_offset, checkpoint.segment_position, checkpoint.written_offset)
+            (state, checkpoint.segment, checkpoint.position, checkpoint.written_offset)
         }
         None => {
             let journaled = entries.first().map(|batch| batch.header().base_offset);
@@ -207,15 +218,9 @@ mod tests {
             .stamp(offset, 1)
     }
 
-    fn checkpoint(position: u64, written_offset: Offset, log_end_offset: Offset) -> PartitionCheckpoint {
+    fn checkpoint(position: u64, written_offset: Offset, log_end_offset: Offset) -> LogCheckpoint {
         let state = LogState { durable_offset: log_end_offset, log_end_offset, ..LogState::default() }.encode();
-        PartitionCheckpoint {
-            partition: PartitionId::METADATA,
-            segment_base_offset: 0,
-            segment_position: position,
-            written_offset,
-            state,
-        }
+        LogCheckpoint { segment: 0, position, written_offset, state }
     }
 
     fn nothing(_: Offset) -> Bytes {

@@ -79,21 +79,17 @@ impl Shard {
             for partition in &topic.partition_data {
                 let part = parts.len() as u32;
                 let id = known.filter(|topic| topic.partition(partition.index).is_some()).map(|topic| topic.id);
-                let refused = refused.or(match (id, caller.api_version) {
-                    (Some(_), _) => None,
-                    (None, 13..) if known.is_none() => Some(ErrorCode::UnknownTopicId),
-                    (None, _) => Some(ErrorCode::UnknownTopicOrPartition),
+                let refused = refused.or(match id {
+                    Some(_) => None,
+                    None if caller.api_version >= 13 && known.is_none() => Some(ErrorCode::UnknownTopicId),
+                    None => Some(ErrorCode::UnknownTopicOrPartition),
                 });
                 let outcome = match (refused, partition.records) {
                     (Some(error_code), _) => Some(Err(AppendError::new(error_code))),
-                    (None, None) => Some(Err(AppendError {
-                        message: Some("a produce request holds exactly one record batch per partition".to_owned()),
-                        ..AppendError::new(ErrorCode::InvalidRecord)
-                    })),
+                    (None, None) => Some(Err(no_batch())),
                     (None, Some(records)) => {
-                        let start = records.as_ptr() as usize - frame.as_ptr() as usize;
                         let partition = PartitionId { topic: id.expect("not refused"), index: partition.index };
-                        cuts.push(Cut { part, partition, range: start..start + records.len() });
+                        cuts.push(Cut { part, partition, range: range_in(&frame, records) });
                         None
                     }
                 };
@@ -221,6 +217,19 @@ fn answer_part(part: &ProducePart) -> PartitionProduceResponse<'_> {
             }
         }
     }
+}
+
+fn no_batch() -> AppendError {
+    AppendError {
+        message: Some("a produce request holds exactly one record batch per partition".to_owned()),
+        ..AppendError::new(ErrorCode::InvalidRecord)
+    }
+}
+
+/// Where a slice of the frame stands in it.
+fn range_in(frame: &[u8], slice: &[u8]) -> Range<usize> {
+    let start = slice.as_ptr() as usize - frame.as_ptr() as usize;
+    start..start + slice.len()
 }
 
 /// Cuts the batches out of the frame, each into a buffer of its own. They keep sharing the frame's memory, unless most of

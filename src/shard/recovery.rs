@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::storage::to_journal;
+
 use crate::config::BrokerConfig;
 use crate::journal::{self, Checkpoint, CommitId, JournalError, JournalFileName, PartitionCheckpoint, Run};
-use crate::log::{self, RecoveredLog, RecoveryError, SegmentFile};
+use crate::log::{self, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile};
 use crate::metadata::{MetadataImage, MetadataRecord};
 use crate::record;
 use crate::types::{Map, Offset, PartitionId, ShardId, TopicId};
@@ -154,7 +156,13 @@ fn recover_log(
     entries: Vec<record::RecordBatch>,
     read: &mut dyn FnMut(&str, Offset) -> Bytes,
 ) -> Result<RecoveredLog, StartError> {
-    log::recover(checkpoint, segments, entries, &mut |base_offset| read(directory, base_offset))
+    let checkpoint = checkpoint.map(|checkpoint| LogCheckpoint {
+        segment: checkpoint.segment_base_offset,
+        position: checkpoint.segment_position,
+        written_offset: checkpoint.written_offset,
+        state: checkpoint.state.clone(),
+    });
+    log::recover(checkpoint.as_ref(), segments, entries, &mut |base_offset| read(directory, base_offset))
         .map_err(|error| StartError::Log { directory: directory.clone(), error })
 }
 
@@ -206,7 +214,7 @@ impl Recovery {
                 .partitions
                 .iter()
                 .filter(|partition| partition.id.owner(shards) == ShardId(shard))
-                .map(|partition| partition.log.checkpoint(partition.id))
+                .map(|partition| to_journal(partition.id, partition.log.checkpoint()))
                 .collect(),
         };
         (0..shards).map(table).collect()

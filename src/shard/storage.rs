@@ -15,6 +15,7 @@ use super::{Effect, FileChange, FileError, FileKind, FileName, OperationId, Shar
 use crate::config::BrokerConfig;
 use crate::error_code::ErrorCode;
 use crate::journal::{Checkpoint, CommitId, Journal, PartitionCheckpoint};
+use crate::log::LogCheckpoint;
 use crate::types::{Deadline, Map, Offset, PartitionId, Set, Time};
 
 pub(super) struct Storage {
@@ -194,6 +195,12 @@ impl Storage {
 
 fn log_dir(directory: &str) -> &str {
     directory.rsplit_once('/').map_or(directory, |(log_dir, _)| log_dir)
+}
+
+/// A log's checkpoint, as the journal's table keeps it.
+pub(super) fn to_journal(partition: PartitionId, checkpoint: LogCheckpoint) -> PartitionCheckpoint {
+    let LogCheckpoint { segment, position, written_offset, state } = checkpoint;
+    PartitionCheckpoint { partition, segment_base_offset: segment, segment_position: position, written_offset, state }
 }
 
 impl Shard {
@@ -481,7 +488,7 @@ impl Shard {
     }
 
     fn begin_round(&mut self, upto: Option<CommitId>) {
-        let behind = |log: &crate::log::Log| log.checkpoint().2 < log.log_end_offset();
+        let behind = |log: &crate::log::Log| log.resumable_offset() < log.log_end_offset();
         let waiting: Map<_, _> = self
             .partitions
             .values()
@@ -500,7 +507,7 @@ impl Shard {
         let Some(mut round) = self.storage.round.take() else { return };
         if let Stage::WriteBack { waiting } = &mut round.stage {
             waiting.retain(|id, target| {
-                self.partitions.get(id).is_some_and(|partition| partition.log.checkpoint().2 < *target)
+                self.partitions.get(id).is_some_and(|partition| partition.log.resumable_offset() < *target)
             });
             if waiting.is_empty() {
                 let stopping = self.storage.stop == Stop::Wanted && round.upto.is_none();
@@ -545,17 +552,7 @@ impl Shard {
     fn checkpoint_table(&self, next_commit: CommitId) -> Bytes {
         let mut ids: Vec<_> = self.partitions.keys().copied().collect();
         ids.sort_unstable();
-        let partitions = ids.into_iter().map(|id| {
-            let log = &self.partitions[&id].log;
-            let (segment_base_offset, segment_position, written_offset) = log.checkpoint();
-            PartitionCheckpoint {
-                partition: id,
-                segment_base_offset,
-                segment_position,
-                written_offset,
-                state: log.state(),
-            }
-        });
+        let partitions = ids.into_iter().map(|id| to_journal(id, self.partitions[&id].log.checkpoint()));
         Checkpoint {
             shard: self.id,
             shards: self.shards,

@@ -41,7 +41,10 @@ pub const ROOMS: &[Room] = &[
     acting("broker", &["coordinator", "journal", "log", "metadata", "reactor", "shard"]),
     acting("http", &["reactor", "shard"]),
     acting("load", &["client", "protocol", "record"]),
-    acting("cli", &["broker", "client", "http", "journal", "load", "log", "metadata", "protocol", "reactor", "record", "shard"]),
+    acting(
+        "cli",
+        &["broker", "client", "http", "journal", "load", "log", "metadata", "protocol", "reactor", "record", "shard"],
+    ),
 ];
 
 /// Names and paths that a deciding room never says.
