@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{ConnectionId, Effect, Shard};
+use super::{ConnectionId, Effect, Shard, Ticket};
 use crate::protocol::{self, Writer};
 
 /// Whom a response is owed to, and in which form.
@@ -22,6 +22,8 @@ pub(super) struct Caller {
 pub(super) struct Connection {
     /// Index into `listeners`: decides which address the connection is told.
     pub listener: u16,
+    /// Fetches that wait for their owners.
+    pub fetches: Vec<Ticket>,
     /// Responses owed, oldest first; `None` while the answer is being made.
     owed: VecDeque<Option<Vec<Bytes>>>,
     /// Sequence of the oldest owed response.
@@ -30,7 +32,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub fn new(listener: u16) -> Connection {
-        Connection { listener, owed: VecDeque::new(), first: 0 }
+        Connection { listener, fetches: Vec::new(), owed: VecDeque::new(), first: 0 }
     }
 
     /// A request arrived; returns its sequence.
@@ -63,7 +65,8 @@ impl Shard {
 
     /// The client broke the protocol or cannot be told otherwise (acks=0): the connection ends.
     pub(super) fn close(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
-        if self.connections.remove(&connection).is_some() {
+        if let Some(closed) = self.connections.remove(&connection) {
+            self.forget_fetches(connection, closed, effects);
             effects.push(Effect::Close { connection });
         }
     }

@@ -191,8 +191,7 @@ impl Shard {
         let directory: Arc<str> = format!("{log_dir}/{}-{}", topic.name, id.index).into();
         let log = Log::open(config, RecoveredLog::new());
         self.partitions.insert(id, Partition::lead(id, directory.clone(), log, leader_epoch));
-        let change = FileChange::CreateDirectory { directory: directory.clone(), topic: id.topic };
-        self.change_directory(directory, change, effects);
+        self.change_directory(FileChange::CreateDirectory { directory, topic: id.topic }, effects);
     }
 
     fn close_partition(&mut self, now: Time, id: PartitionId, effects: &mut Vec<Effect>) {
@@ -208,9 +207,7 @@ impl Shard {
         for token in fetches {
             self.retry_fetch(now, token, effects);
         }
-        let directory = partition.directory;
-        let change = FileChange::DeleteDirectory { directory: directory.clone() };
-        self.change_directory(directory, change, effects);
+        self.change_directory(FileChange::DeleteDirectory { directory: partition.directory }, effects);
     }
 
     /// What the image says of a partition: its topic's settings and its leader epoch.

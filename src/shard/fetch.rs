@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::connection::Caller;
+use super::connection::{Caller, Connection};
 use super::session::{SessionPartition, SessionUse};
 use super::{ConnectionId, Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket, by_owner};
 use crate::error_code::ErrorCode;
@@ -91,11 +91,14 @@ impl Shard {
         let several = groups.len() > 1;
         let alone = groups.is_empty() && !refused && wait_ms > 0;
         self.fetches.pending.insert(ticket, pending);
+        if let Some(connection) = self.connections.get_mut(&caller.connection) {
+            connection.fetches.push(ticket);
+        }
         if groups.is_empty() && !alone {
             self.answer_fetch_request(now, ticket, effects);
         } else if alone {
             // A fetch of nothing waits like any other: the client asks again at once otherwise.
-            let fetch = self.fetch_of(&request, Vec::new(), max_bytes, now.after_ms(wait_ms), false);
+            let fetch = self.fetch_of(caller.connection, &request, Vec::new(), max_bytes, now.after_ms(wait_ms), false);
             self.fetches.pending.get_mut(&ticket).expect("just put in").owners.push(Owner {
                 shard: self.id,
                 answered: false,
@@ -104,7 +107,7 @@ impl Shard {
             self.on_fetch(now, self.id, ticket, fetch, effects);
         }
         for (owner, parts) in groups {
-            let fetch = self.fetch_of(&request, parts, max_bytes, now.after_ms(wait_ms), several);
+            let fetch = self.fetch_of(caller.connection, &request, parts, max_bytes, now.after_ms(wait_ms), several);
             if owner == self.id {
                 self.on_fetch(now, owner, ticket, fetch, effects);
             } else {
@@ -116,6 +119,7 @@ impl Shard {
 
     fn fetch_of(
         &self,
+        connection: ConnectionId,
         request: &FetchRequest<'_>,
         parts: Vec<FetchPart>,
         max_bytes: u32,
@@ -123,7 +127,7 @@ impl Shard {
         answer_at_once: bool,
     ) -> Fetch {
         let (min_bytes, read_committed) = (request.min_bytes.max(0) as u32, request.isolation_level == 1);
-        Fetch { parts, min_bytes, max_bytes, deadline, read_committed, answer_at_once }
+        Fetch { connection, parts, min_bytes, max_bytes, deadline, read_committed, answer_at_once }
     }
 
     /// A core says what it has.
@@ -155,6 +159,9 @@ impl Shard {
     fn answer_fetch_request(&mut self, _now: Time, ticket: Ticket, effects: &mut Vec<Effect>) {
         let pending = self.fetches.pending.remove(&ticket).expect("the caller found it");
         let caller = pending.caller;
+        if let Some(connection) = self.connections.get_mut(&caller.connection) {
+            connection.fetches.retain(|waiting| *waiting != ticket);
+        }
         let node_id = self.config.node_id;
         let mut left = pending.max_bytes;
         let (mut told, mut had_data) = (Vec::new(), Vec::new());
@@ -206,8 +213,17 @@ impl Shard {
     }
 
     /// What a gone client still waits for is not worth an answer.
-    pub(super) fn on_connection_closed(&mut self, connection: ConnectionId) {
-        self.fetches.pending.retain(|_, pending| pending.caller.connection != connection);
+    pub(super) fn forget_fetches(&mut self, connection: ConnectionId, gone: Connection, effects: &mut Vec<Effect>) {
+        for ticket in gone.fetches {
+            let Some(pending) = self.fetches.pending.remove(&ticket) else { continue };
+            for owner in pending.owners.iter().filter(|owner| !owner.last) {
+                if owner.shard == self.id {
+                    self.on_cancel_fetch(self.id, connection);
+                } else {
+                    effects.push(Effect::Send { to: owner.shard, message: Message::CancelFetch { connection } });
+                }
+            }
+        }
     }
 }
 

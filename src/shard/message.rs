@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::ConnectionId;
 use crate::coordinator::{ControllerReply, ControllerRequest};
 use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
@@ -26,6 +27,10 @@ pub enum Message {
     Fetch {
         ticket: Ticket,
         fetch: Fetch,
+    },
+    /// The client of this connection is gone: what it waits for is not worth an answer.
+    CancelFetch {
+        connection: ConnectionId,
     },
     /// `last` unless more will follow because the core still waits for data.
     Fetched {
@@ -108,6 +113,8 @@ impl AppendError {
 /// The partitions of one fetch request that one core owns.
 #[derive(Debug)]
 pub struct Fetch {
+    /// Of the asking core. A connection waits for one fetch at a time: a new one ends the wait of the one before.
+    pub connection: ConnectionId,
     pub parts: Vec<FetchPart>,
     pub min_bytes: u32,
     pub max_bytes: u32,

@@ -151,8 +151,9 @@ impl Shard {
             }
             Event::Request { connection, frame } => self.on_request(now, connection, frame, effects),
             Event::Closed { connection } => {
-                self.connections.remove(&connection);
-                self.on_connection_closed(connection);
+                if let Some(gone) = self.connections.remove(&connection) {
+                    self.forget_fetches(connection, gone, effects);
+                }
             }
             Event::Message { from, message } => self.on_message(now, from, message, effects),
             Event::Committed { commit } => self.on_committed(now, commit, effects),
@@ -167,7 +168,11 @@ impl Shard {
             match timer {
                 Timer::Fetch { token } => self.on_fetch_deadline(now, token, effects),
                 Timer::Produce => self.on_produce_deadline(now, effects),
-                Timer::Storage => self.storage.on_timer(),
+                Timer::Storage => {
+                    for change in self.storage.on_timer() {
+                        self.change_directory(change, effects);
+                    }
+                }
                 Timer::ExpireProducers => self.expire_producers(now),
             }
         }
@@ -202,6 +207,7 @@ impl Shard {
             Message::Append { ticket, append } => self.on_append(now, from, ticket, append, effects),
             Message::Appended { ticket, results } => self.on_appended(ticket, results, effects),
             Message::Fetch { ticket, fetch } => self.on_fetch(now, from, ticket, fetch, effects),
+            Message::CancelFetch { connection } => self.on_cancel_fetch(from, connection),
             Message::Fetched { ticket, results, last } => self.on_fetched(now, from, ticket, results, last, effects),
             Message::Offsets { ticket, queries } => self.on_offsets(now, from, ticket, queries, effects),
             Message::OffsetsFound { ticket, answers } => self.on_offsets_found(ticket, answers, effects),

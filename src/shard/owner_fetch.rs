@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::cold::ColdRead;
-use super::{Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket, Timer};
+use super::{ConnectionId, Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket, Timer};
 use crate::error_code::ErrorCode;
 use crate::log::{Log, LogRead};
 use crate::types::{Deadline, LeaderEpoch, Map, Offset, ShardId, Time};
@@ -12,6 +12,8 @@ use crate::types::{Deadline, LeaderEpoch, Map, Offset, ShardId, Time};
 #[derive(Default)]
 pub(super) struct OwnerFetches {
     pending: Map<u64, OwnerFetch>,
+    /// The parked fetch of each connection of each core.
+    parked: Map<(ShardId, ConnectionId), u64>,
 }
 
 struct OwnerFetch {
@@ -33,6 +35,7 @@ impl Shard {
         fetch: Fetch,
         effects: &mut Vec<Effect>,
     ) {
+        self.end_wait(now, (from, fetch.connection), effects);
         let token = self.token();
         let pending = OwnerFetch { from, ticket, fetch, timer: None, reads: 0, results: Vec::new() };
         self.owner_fetches.pending.insert(token, pending);
@@ -46,10 +49,39 @@ impl Shard {
         }
     }
 
+    /// A connection that asks again does not wait for what it asked before.
+    fn end_wait(&mut self, now: Time, waiter: (ShardId, ConnectionId), effects: &mut Vec<Effect>) {
+        let Some(&token) = self.owner_fetches.parked.get(&waiter) else { return };
+        if let Some(pending) = self.owner_fetches.pending.get_mut(&token) {
+            pending.fetch.deadline = now.monotonic_us;
+            self.retry_fetch(now, token, effects);
+        }
+    }
+
+    /// The client is gone.
+    pub(super) fn on_cancel_fetch(&mut self, from: ShardId, connection: ConnectionId) {
+        if let Some(&token) = self.owner_fetches.parked.get(&(from, connection))
+            && let Some(pending) = self.owner_fetches.pending.remove(&token)
+        {
+            self.unpark(token, &pending);
+        }
+    }
+
+    /// Nobody wakes it any more.
+    fn unpark(&mut self, token: u64, fetch: &OwnerFetch) {
+        let Some(key) = fetch.timer else { return };
+        self.timers.remove(&key);
+        self.owner_fetches.parked.remove(&(fetch.from, fetch.fetch.connection));
+        for part in &fetch.fetch.parts {
+            if let Some(partition) = self.partitions.get_mut(&part.partition) {
+                partition.waiters.remove_fetch(token);
+            }
+        }
+    }
+
     /// `fetch.max.wait.ms` is over: the answer is what there is.
     pub(super) fn on_fetch_deadline(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.owner_fetches.pending.get_mut(&token) {
-            pending.timer = None;
             if pending.reads == 0 {
                 self.look(now, token, false, effects);
             }
@@ -99,7 +131,7 @@ impl Shard {
             || pending.fetch.deadline <= now.monotonic_us
             || pending.results.iter().any(told)
         {
-            self.answer_fetch(now, pending, effects);
+            self.answer_fetch(now, token, pending, effects);
         } else {
             self.park(now, token, pending, first, effects);
         }
@@ -114,6 +146,7 @@ impl Shard {
                 partition.waiters.park_fetch(token);
             }
         }
+        self.owner_fetches.parked.insert((pending.from, pending.fetch.connection), token);
         if pending.timer.is_none() {
             pending.timer = Some(self.set_timer(pending.fetch.deadline, Timer::Fetch { token }));
         }
@@ -140,14 +173,12 @@ impl Shard {
         pending.reads -= 1;
         if pending.reads == 0 {
             let pending = self.owner_fetches.pending.remove(&token).expect("just seen");
-            self.answer_fetch(now, pending, effects);
+            self.answer_fetch(now, token, pending, effects);
         }
     }
 
-    fn answer_fetch(&mut self, now: Time, pending: OwnerFetch, effects: &mut Vec<Effect>) {
-        if let Some(key) = pending.timer {
-            self.timers.remove(&key);
-        }
+    fn answer_fetch(&mut self, now: Time, token: u64, pending: OwnerFetch, effects: &mut Vec<Effect>) {
+        self.unpark(token, &pending);
         self.send_fetched(now, pending.from, pending.ticket, pending.results, true, effects);
     }
 

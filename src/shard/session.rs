@@ -12,6 +12,8 @@ pub(super) struct Sessions {
     shard: ShardId,
     shards: u16,
     slots: usize,
+    /// Partitions of all sessions together: what clients name costs memory.
+    partitions: usize,
     sessions: Map<i32, Session>,
     random: u64,
 }
@@ -23,6 +25,8 @@ struct Session {
     by_id: bool,
     last_used_us: u64,
     partitions: Vec<SessionPartition>,
+    /// Where each partition stands in `partitions`.
+    positions: Map<(TopicId, Arc<str>, i32), usize>,
 }
 
 /// One partition as the client asks for it, and what it was last told.
@@ -54,13 +58,23 @@ pub(super) enum SessionUse {
 /// A session unused for this long gives its slot to another; Kafka's `min.incremental.fetch.session.eviction.ms`.
 const EVICTION_US: u64 = 120_000_000;
 
+/// Partitions that the sessions of one core hold together; beyond them clients fetch without a session.
+const SESSION_PARTITIONS_MAX: usize = 200_000;
+
 const FINAL_EPOCH: i32 = -1;
 const INITIAL_EPOCH: i32 = 0;
 
 impl Sessions {
     pub fn new(shard: ShardId, shards: u16, config: &BrokerConfig, seed: u64) -> Sessions {
         let slots = config.max_incremental_fetch_session_cache_slots as usize;
-        Sessions { shard, shards, slots: slots.div_ceil(usize::from(shards)), sessions: Map::default(), random: seed }
+        Sessions {
+            shard,
+            shards,
+            slots: slots.div_ceil(usize::from(shards)),
+            partitions: 0,
+            sessions: Map::default(),
+            random: seed,
+        }
     }
 
     /// The partitions to fetch for this request, and how to answer. `resolve` finds a topic's name and id, either from
@@ -80,7 +94,7 @@ impl Sessions {
         }
         match (request.session_id, request.session_epoch) {
             (id, FINAL_EPOCH | INITIAL_EPOCH) => {
-                self.sessions.remove(&id);
+                self.remove(id);
                 if request.session_epoch == FINAL_EPOCH || named.is_empty() || version < 7 {
                     return Ok((SessionUse::Full, named));
                 }
@@ -97,13 +111,13 @@ impl Sessions {
                 if session.epoch != epoch {
                     return Err(ErrorCode::InvalidFetchSessionEpoch);
                 }
+                let before = session.partitions.len();
                 for topic in &request.forgotten_topics_data {
                     let (name, topic_id) = resolve(topic.topic, topic.topic_id);
-                    session.partitions.retain(|p| {
-                        !(p.topic == name && p.topic_id == topic_id && topic.partitions.contains(&p.index))
-                    });
+                    session.forget(topic_id, &name, &topic.partitions);
                 }
                 session.update(named, &resolve);
+                self.partitions = self.partitions + session.partitions.len() - before;
                 session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
                 session.last_used_us = now.monotonic_us;
                 Ok((SessionUse::Incremental(id), session.partitions.clone()))
@@ -112,18 +126,35 @@ impl Sessions {
     }
 
     fn begin(&mut self, now: Time, by_id: bool, partitions: &[SessionPartition]) -> Option<i32> {
+        if self.partitions + partitions.len() > SESSION_PARTITIONS_MAX {
+            return None;
+        }
         if self.sessions.len() >= self.slots {
             let oldest = self.sessions.iter().min_by_key(|(id, session)| (session.last_used_us, **id));
             let (&id, session) = oldest?;
             if session.last_used_us + EVICTION_US > now.monotonic_us {
                 return None;
             }
-            self.sessions.remove(&id);
+            self.remove(id);
         }
         let id = self.new_id();
-        let session = Session { epoch: 1, by_id, last_used_us: now.monotonic_us, partitions: partitions.to_vec() };
+        let mut session = Session {
+            epoch: 1,
+            by_id,
+            last_used_us: now.monotonic_us,
+            partitions: partitions.to_vec(),
+            positions: Map::default(),
+        };
+        session.find_positions();
+        self.partitions += partitions.len();
         self.sessions.insert(id, session);
         Some(id)
+    }
+
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.partitions -= session.partitions.len();
+        }
     }
 
     /// An id that is free, positive, and congruent to this shard.
@@ -141,7 +172,7 @@ impl Sessions {
         }
     }
 
-    /// What the client is told now. Partitions that had data go to the end, so that the others come first next time.
+    /// What the client is told now. Partitions that had data (rising) go to the end, so that the others come first next time.
     pub fn on_answer(&mut self, id: i32, told: &[(usize, (Offset, Offset))], had_data: &[usize]) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for &(index, told) in told {
@@ -152,33 +183,59 @@ impl Sessions {
         if !had_data.is_empty() && had_data.len() < session.partitions.len() {
             let (mut served, mut others) = (Vec::with_capacity(had_data.len()), Vec::new());
             for (index, partition) in session.partitions.drain(..).enumerate() {
-                let target = if had_data.contains(&index) { &mut served } else { &mut others };
+                let target = if had_data.binary_search(&index).is_ok() { &mut served } else { &mut others };
                 target.push(partition);
             }
             others.append(&mut served);
             session.partitions = others;
+            session.find_positions();
         }
     }
 }
 
 impl Session {
-    /// Takes in what the client adds or asks differently, and topics whose name has become known since.
+    fn find_positions(&mut self) {
+        self.positions = self.partitions.iter().enumerate().map(|(position, p)| (p.key(), position)).collect();
+    }
+
+    fn forget(&mut self, topic_id: TopicId, topic: &Arc<str>, indexes: &[i32]) {
+        self.partitions.retain(|p| !(p.topic_id == topic_id && p.topic == *topic && indexes.contains(&p.index)));
+        self.find_positions();
+    }
+
+    /// Takes in what the client adds or asks differently, and topics whose name or id has become known since.
     fn update(&mut self, named: Vec<SessionPartition>, resolve: &impl Fn(&str, TopicId) -> (Arc<str>, TopicId)) {
+        let mut renamed = false;
         for partition in &mut self.partitions {
-            (partition.topic, partition.topic_id) = match self.by_id {
+            let found = match self.by_id {
                 true => resolve("", partition.topic_id),
                 false => resolve(&partition.topic, TopicId::ZERO),
             };
+            renamed |= found.1 != partition.topic_id || found.0 != partition.topic;
+            (partition.topic, partition.topic_id) = found;
+        }
+        if renamed {
+            self.find_positions();
         }
         for wanted in named {
-            let same = |p: &&mut SessionPartition| {
-                p.index == wanted.index && p.topic_id == wanted.topic_id && p.topic == wanted.topic
-            };
-            match self.partitions.iter_mut().find(same) {
-                Some(partition) => *partition = SessionPartition { told: partition.told, ..wanted },
-                None => self.partitions.push(wanted),
+            match self.positions.get(&wanted.key()) {
+                Some(&position) => {
+                    let told = self.partitions[position].told;
+                    self.partitions[position] = SessionPartition { told, ..wanted };
+                }
+                None if self.partitions.len() < SESSION_PARTITIONS_MAX => {
+                    self.positions.insert(wanted.key(), self.partitions.len());
+                    self.partitions.push(wanted);
+                }
+                None => {}
             }
         }
+    }
+}
+
+impl SessionPartition {
+    fn key(&self) -> (TopicId, Arc<str>, i32) {
+        (self.topic_id, self.topic.clone(), self.index)
     }
 }
 

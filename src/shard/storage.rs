@@ -43,6 +43,8 @@ pub(super) struct Storage {
     open_ended: Set<PartitionId>,
     /// Log directories without space, and when to try again.
     full: Map<Arc<str>, Deadline>,
+    /// Directories that could not be made or deleted for lack of space.
+    refused: Vec<FileChange>,
     round: Option<Round>,
     timer_set: bool,
     stop: Stop,
@@ -102,7 +104,7 @@ pub(super) enum Operation {
     Close { partition: PartitionId },
     Sync,
     Replace,
-    Directory { directory: Arc<str> },
+    Directory { change: FileChange },
 }
 
 /// Write-backs under way at once per core.
@@ -138,6 +140,7 @@ impl Storage {
             closing: Map::default(),
             open_ended: Set::default(),
             full: Map::default(),
+            refused: Vec::new(),
             round: None,
             timer_set: false,
             stop: Stop::No,
@@ -174,8 +177,9 @@ impl Storage {
         self.stop == Stop::Done || !self.full.is_empty()
     }
 
-    pub fn on_timer(&mut self) {
+    pub fn on_timer(&mut self) -> Vec<FileChange> {
         self.timer_set = false;
+        std::mem::take(&mut self.refused)
     }
 
     pub fn failure(&self) -> Option<&str> {
@@ -256,11 +260,16 @@ impl Shard {
         self.storage.closing.remove(&id);
         let directory = self.partitions.get(&id).map(|partition| partition.directory.clone());
         self.storage.touched.retain(|file| Some(&file.directory) != directory.as_ref());
+        let concerns = |change: &FileChange| match change {
+            FileChange::CreateDirectory { directory: made, .. } => Some(made) == directory.as_ref(),
+            _ => false,
+        };
+        self.storage.refused.retain(|change| !concerns(change));
     }
 
     /// The directory of a new or a deleted partition.
-    pub(super) fn change_directory(&mut self, directory: Arc<str>, change: FileChange, effects: &mut Vec<Effect>) {
-        let operation = self.operate(Operation::Directory { directory });
+    pub(super) fn change_directory(&mut self, change: FileChange, effects: &mut Vec<Effect>) {
+        let operation = self.operate(Operation::Directory { change: change.clone() });
         effects.push(Effect::File { operation, change });
     }
 
@@ -349,9 +358,9 @@ impl Shard {
             Operation::Close { partition } => self.on_close_step(now, partition, outcome),
             Operation::Sync => self.on_synced(outcome, effects),
             Operation::Replace => self.on_replaced(now, outcome),
-            Operation::Directory { directory } => {
+            Operation::Directory { change } => {
                 if outcome == Err(FileError::NoSpace) {
-                    self.on_no_space(now, log_dir(&directory));
+                    self.storage.refused.push(change);
                 }
             }
             Operation::Scan { .. } => panic!("a scan ends with Read"),
@@ -624,7 +633,8 @@ impl Shard {
         }
         let interval = self.storage.limits.write_back_interval_us;
         let aging = self.storage.aging.front().map(|&(since, _)| since + interval);
-        let retry = self.storage.full.values().copied().min();
+        let again = (!self.storage.refused.is_empty()).then(|| now.after_ms(FULL_RETRY_MS));
+        let retry = self.storage.full.values().copied().min().or(again);
         if let Some(deadline) = [aging, retry].into_iter().flatten().min() {
             self.storage.timer_set = true;
             self.set_timer(deadline.max(now.monotonic_us + 1000), Timer::Storage);

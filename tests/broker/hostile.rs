@@ -115,14 +115,21 @@ fn a_parked_consumer_gets_a_record_when_it_comes() {
     for partition in 0..4 {
         list.add_partition_offset("parked", partition, rdkafka::Offset::Beginning).expect("an assignment");
     }
+    let producer: BaseProducer = broker.client().create().expect("a producer");
+    let produce = |partition, payload: &str| {
+        producer.send(BaseRecord::<(), str>::to("parked").partition(partition).payload(payload)).expect("queued");
+        producer.flush(PATIENCE).expect("acknowledged");
+    };
+    // With one record read of each, the client asks for all partitions in one request.
+    (0..4).for_each(|partition| produce(partition, "early"));
     consumer.assign(&list).expect("an assignment");
+    for _ in 0..4 {
+        consumer.poll(PATIENCE).expect("it is there").expect("no error");
+    }
     // Once it has been parked, only a wake-up brings the records before its 30 s are over.
     assert!(consumer.poll(Duration::from_millis(700)).is_none());
-    let producer: BaseProducer = broker.client().create().expect("a producer");
     for partition in 0..4 {
-        let record = BaseRecord::<(), str>::to("parked").partition(partition).payload("late");
-        producer.send(record).expect("queued");
-        producer.flush(PATIENCE).expect("acknowledged");
+        produce(partition, "late");
         let message = consumer.poll(Duration::from_secs(15)).expect("it comes when it is there").expect("no error");
         assert_eq!(rdkafka::Message::partition(&message), partition);
     }
