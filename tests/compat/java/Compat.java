@@ -201,8 +201,20 @@ public class Compat {
         return count + " records";
     }
 
+    /** Retried while the topic is unknown: Kafka's own brokers learn of a new topic a moment after its creator. */
+    static TopicDescription described(String name) throws Exception {
+        for (int attempt = 0; ; attempt++) {
+            try {
+                return get(admin.describeTopics(List.of(name)).allTopicNames()).get(name);
+            } catch (ExecutionException error) {
+                if (!(error.getCause() instanceof UnknownTopicOrPartitionException) || attempt == 50) throw error;
+                Thread.sleep(100);
+            }
+        }
+    }
+
     static int partitionCount(String name) throws Exception {
-        return get(admin.describeTopics(List.of(name)).allTopicNames()).get(name).partitions().size();
+        return described(name).partitions().size();
     }
 
     static String metadata() throws Exception {
@@ -350,7 +362,7 @@ public class Compat {
         same(configs.get(topic).get("retention.ms").value(), "86400000", "retention.ms");
         int ofTopic = configs.get(topic).entries().size(), ofBroker = configs.get(broker).entries().size();
         same(ofTopic > 10 && ofBroker > 10, true, ofTopic + " topic configs, " + ofBroker + " broker configs");
-        TopicDescription described = get(admin.describeTopics(List.of(name)).allTopicNames()).get(name);
+        TopicDescription described = described(name);
         same(described.partitions().stream().allMatch(p -> p.replicas().size() == 1 && p.isr().size() == 1 && p.leader() != null), true, "leader, replicas, isr");
         same(get(admin.describeCluster().controller()) != null, true, "controller");
         return ofTopic + " topic configs, " + ofBroker + " broker configs";
@@ -358,7 +370,7 @@ public class Compat {
 
     static String delete() throws Exception {
         String name = create(topic("deleted"));
-        String before = get(admin.describeTopics(List.of(name)).allTopicNames()).get(name).topicId().toString();
+        String before = described(name).topicId().toString();
         produce(name, 0, records(5));
         get(admin.deleteTopics(List.of(name)).all());
         for (int i = 0; get(admin.listTopics().names()).contains(name); i++) {
@@ -366,7 +378,7 @@ public class Compat {
             Thread.sleep(100);
         }
         create(name);
-        same(get(admin.describeTopics(List.of(name)).allTopicNames()).get(name).topicId().toString().equals(before), false, "same topic id");
+        same(described(name).topicId().toString().equals(before), false, "same topic id");
         produce(name, 0, records(1));
         same(get(admin.listOffsets(Map.of(new TopicPartition(name, 0), OffsetSpec.latest())).all()).values().iterator().next().offset(), 1L, "end offset of the topic created anew");
         return "";

@@ -121,12 +121,12 @@ def consume():
 
 def shapes():
     name = create(c.topic("shapes"))
-    wanted = [(key, value, [h for h in headers if h[1] is not None]) for key, value, headers in c.shapes()]
+    wanted = [(key, value, [h for h in headers if h[1] is not None]) for key, value, headers in c.shapes() if (key, value) != (None, None)]
     produce(name, wanted)
     found = [(m.key, m.value, list(m.headers)) for m in read(name, len(wanted))]
     for have, want in zip(found, wanted):
         c.same(have, want, f"record {want[0]}")
-    return "this client has no null header values"
+    return "this client has no null header values, no record without key and value"
 
 
 def timestamps():

@@ -32,7 +32,7 @@ def command(name, *arguments):
 def tool(name, *arguments, stdin=b"", ok=True, seconds=50):
     done = subprocess.run(command(name, *arguments), input=stdin, capture_output=True, timeout=seconds)
     out, complaints = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    if ok and (done.returncode != 0 or " ERROR " in complaints or "Exception" in out + complaints):
+    if ok and (done.returncode != 0 or " ERROR " in complaints or "Exception" in complaints):
         raise AssertionError(f"{name} {' '.join(arguments)[:100]}: exit {done.returncode}, {out[-200:]} {complaints[-300:]}")
     return out if ok else out + complaints
 
