@@ -251,7 +251,7 @@ mod tests {
         let (_keep, dir) = log_dir();
         let make = |path: &str| std::fs::create_dir_all(format!("{}/{path}", dir.path)).expect("made");
         let write = |path: &str, text: &str| std::fs::write(format!("{}/{path}", dir.path), text).expect("written");
-        let _ = ["orders-3", "orders-4", "old-1.0000-delete", ".gannet", "no partition"].map(make);
+        ["orders-3", "orders-4", "old-1.0000-delete", ".gannet", "no partition"].into_iter().for_each(make);
         write("orders-3/00000000000000000042.log", "12345");
         write("orders-3/00000000000000000042.index", "");
         write("orders-3/42.log", "");

@@ -13,7 +13,7 @@ use super::StartProblem;
 use super::directories::{LogDir, OWN_DIRECTORY, list, random_bits, take_stopped_in_order};
 use crate::config::BrokerConfig;
 use crate::journal::{Checkpoint, JournalFileName, Run, START_TABLES, decode_tables, encode_tables};
-use crate::reactor::{AlignedBuffer, JournalFile, direct_file, replace, sync_file_system};
+use crate::reactor::{AlignedBuffer, JournalFile, create_directory, direct_file, replace, sync_file_system};
 use crate::shard::{FileKind, FileName, Found, RecoveredPartition, Recovery, recover};
 use crate::types::{Offset, ShardId};
 
@@ -145,8 +145,7 @@ fn carry_out_one(partition: &RecoveredPartition) -> io::Result<bool> {
     let RecoveredPartition { id, directory, is_new, log } = partition;
     let mut changed = *is_new;
     if *is_new {
-        std::fs::create_dir_all(&**directory)?;
-        std::fs::write(format!("{directory}/partition.metadata"), format!("version: 0\ntopic_id: {}\n", id.topic))?;
+        create_directory(directory, id.topic)?;
     }
     for base_offset in &log.delete {
         changed = true;

@@ -1,44 +1,29 @@
 //! Slow work on files, on a glommio executor of its own thread on the reactor's core: write-back, creation, deletion, syncs.
 //! The reactor never waits for it; outcomes come back through a ring and the doorbell. Nothing in it may panic.
-//! This is the only file that knows glommio.
+//! Only here glommio is known.
 
-use std::cell::RefCell;
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, VecDeque};
-use std::fs::File;
+mod work;
+
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use glommio::io::{DmaFile, OpenOptions};
-use glommio::sync::Semaphore;
-use glommio::{GlommioError, LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::doorbell::Doorbell;
-use super::files::file_error;
-use super::lru::Lru;
-use super::memory::PAGE_BYTES;
 use super::mesh::Outbox;
 use crate::shard::{FileChange, FileError, FileName, OperationId};
-use crate::types::{Map, TopicId};
+use work::Files;
 
 /// Operations between the reactor and the executor at one time; more wait at the reactor.
 const OPERATIONS_MAX: usize = 4096;
-/// Directories that are worked on at the same time.
-const DIRECTORIES_AT_ONCE: u64 = 32;
-/// One direct write.
-const WRITE_BYTES: usize = 256 << 10;
-/// From so many files on, one flush of their file system is cheaper than one each.
-const SYNC_FILES_MAX: usize = 64;
 /// Buffers registered with the kernel, per executor.
 const REGISTERED_BYTES: usize = 2 << 20;
 const PREEMPT_TIMER: Duration = Duration::from_millis(2);
@@ -65,7 +50,7 @@ pub struct Background {
 /// Wakes the executor when it has nothing to do.
 struct Bell {
     asleep: AtomicBool,
-    waker: std::sync::OnceLock<Waker>,
+    waker: OnceLock<Waker>,
 }
 
 impl Background {
@@ -73,7 +58,7 @@ impl Background {
     pub fn start(core: Option<usize>, open_files_max: usize, doorbell: Doorbell) -> io::Result<Background> {
         let (orders, inbox) = RingBuffer::new(OPERATIONS_MAX);
         let (results, outcomes) = Outbox::new(OPERATIONS_MAX, doorbell);
-        let bell = Arc::new(Bell { asleep: AtomicBool::new(false), waker: std::sync::OnceLock::new() });
+        let bell = Arc::new(Bell { asleep: AtomicBool::new(false), waker: OnceLock::new() });
         let theirs = bell.clone();
         let (started, start) = mpsc::channel();
         let placement = core.map_or(Placement::Unbound, Placement::Fixed);
@@ -178,415 +163,6 @@ impl Drop for Background {
             waker.wake_by_ref();
         }
     }
-}
-
-/// A step in one directory's queue.
-enum Step {
-    Work(OperationId, Work),
-    /// All before it in this directory is done.
-    Barrier(Rc<SyncBarrier>),
-}
-
-/// A sync waits until each directory it names has done what came before.
-struct SyncBarrier {
-    operation: OperationId,
-    files: Vec<FileName>,
-}
-
-struct OpenFile {
-    file: Rc<DmaFile>,
-    /// The last, incomplete page written: where it begins and what is in it.
-    tail: Option<(u64, Vec<u8>)>,
-}
-
-/// The executor's end.
-struct Files {
-    queues: RefCell<Map<Arc<str>, VecDeque<Step>>>,
-    open: RefCell<Lru<FileName, Rc<RefCell<OpenFile>>>>,
-    /// Directories with entries that may not be on stable storage.
-    unsynced_directories: RefCell<BTreeSet<Arc<str>>>,
-    /// Log directories whose device glommio has judged.
-    judged: RefCell<BTreeSet<String>>,
-    judging: Semaphore,
-    results: RefCell<Outbox<Outcome>>,
-    permits: Semaphore,
-}
-
-impl Files {
-    fn new(results: Outbox<Outcome>, open_files_max: usize) -> Rc<Files> {
-        Rc::new(Files {
-            queues: RefCell::default(),
-            open: RefCell::new(Lru::new(open_files_max)),
-            unsynced_directories: RefCell::default(),
-            judged: RefCell::default(),
-            judging: Semaphore::new(1),
-            results: RefCell::new(results),
-            permits: Semaphore::new(DIRECTORIES_AT_ONCE),
-        })
-    }
-
-    fn report(&self, operation: OperationId, outcome: Result<(), FileError>) {
-        let mut results = self.results.borrow_mut();
-        results.push((operation, outcome));
-        results.flush();
-    }
-
-    fn accept(self: &Rc<Files>, operation: OperationId, work: Work) {
-        let directory: Arc<str> = match &work {
-            Work::Write { file, .. } => file.directory.clone(),
-            Work::Change(FileChange::CreateDirectory { directory, .. } | FileChange::DeleteDirectory { directory }) => {
-                directory.clone()
-            }
-            Work::Change(FileChange::Truncate { file, .. } | FileChange::Delete { file }) => file.directory.clone(),
-            Work::Change(FileChange::Replace { path, .. }) => parent(path).into(),
-            Work::Change(FileChange::Sync { files }) => return self.accept_sync(operation, files.clone()),
-        };
-        self.enqueue(directory, Step::Work(operation, work));
-    }
-
-    fn accept_sync(self: &Rc<Files>, operation: OperationId, files: Vec<FileName>) {
-        let busy: BTreeSet<Arc<str>> = {
-            let queues = self.queues.borrow();
-            files.iter().map(|file| &file.directory).filter(|name| queues.contains_key(*name)).cloned().collect()
-        };
-        let barrier = Rc::new(SyncBarrier { operation, files });
-        for directory in busy {
-            self.enqueue(directory, Step::Barrier(barrier.clone()));
-        }
-        self.pass(barrier);
-    }
-
-    /// The last to pass the barrier starts the sync.
-    fn pass(self: &Rc<Files>, barrier: Rc<SyncBarrier>) {
-        let Ok(SyncBarrier { operation, files }) = Rc::try_unwrap(barrier) else { return };
-        let this = self.clone();
-        glommio::spawn_local(async move {
-            let outcome = this.sync(files).await;
-            this.report(operation, outcome);
-        })
-        .detach();
-    }
-
-    fn enqueue(self: &Rc<Files>, directory: Arc<str>, step: Step) {
-        match self.queues.borrow_mut().entry(directory.clone()) {
-            Entry::Occupied(queue) => return queue.into_mut().push_back(step),
-            Entry::Vacant(place) => drop(place.insert(VecDeque::from([step]))),
-        }
-        // glommio runs a new task at once, up to its first wait: the queues must not be borrowed here.
-        let this = self.clone();
-        glommio::spawn_local(async move { this.work_through(directory).await }).detach();
-    }
-
-    /// One directory's steps, one after the other, until none is left.
-    async fn work_through(self: Rc<Files>, directory: Arc<str>) {
-        let _permit = self.permits.acquire_permit(1).await;
-        loop {
-            let step = {
-                let mut queues = self.queues.borrow_mut();
-                let Some(step) = queues.get_mut(&directory).and_then(VecDeque::pop_front) else {
-                    queues.remove(&directory);
-                    return;
-                };
-                step
-            };
-            match step {
-                Step::Barrier(barrier) => self.pass(barrier),
-                Step::Work(operation, work) => {
-                    let outcome = match work {
-                        Work::Write { file, position, bytes } => self.write(&file, position, &bytes).await,
-                        Work::Change(change) => self.change(change).await,
-                    };
-                    self.report(operation, outcome);
-                }
-            }
-        }
-    }
-
-    async fn open(&self, name: &FileName) -> Result<Rc<RefCell<OpenFile>>, FileError> {
-        if let Some(open) = self.open.borrow_mut().get(name) {
-            return Ok(open.clone());
-        }
-        self.judge(parent(&name.directory)).await?;
-        let path = name.to_string();
-        let mut options = OpenOptions::new();
-        let opened = match options.read(true).write(true).dma_open(&path).await {
-            Err(error) if os_error(&error) == Some(libc::ENOENT) => {
-                self.unsynced_directories.borrow_mut().insert(name.directory.clone());
-                options.create(true).mode(0o644).dma_open(&path).await
-            }
-            outcome => outcome,
-        };
-        let file = Rc::new(opened.map_err(|error| failure(error, &path))?);
-        let open = Rc::new(RefCell::new(OpenFile { file, tail: None }));
-        let evicted = self.open.borrow_mut().insert(name.clone(), open.clone());
-        if let Some(evicted) = evicted {
-            close(evicted).await;
-        }
-        Ok(open)
-    }
-
-    /// glommio asks the first file it opens on a device whether the device can be polled, by a read. An empty file says yes
-    /// on any device, and every later read fails with EOPNOTSUPP. So the first file it opens is one with content.
-    async fn judge(&self, root: &str) -> Result<(), FileError> {
-        if self.judged.borrow().contains(root) {
-            return Ok(());
-        }
-        let permit = self.judging.acquire_permit(1).await;
-        if self.judged.borrow().contains(root) {
-            return Ok(());
-        }
-        let path: Arc<str> = format!("{root}/.probe-{}-{}", std::process::id(), glommio::executor().id()).into();
-        let scratch = path.clone();
-        blocking(path.clone(), move || {
-            let mut file = File::create(&*scratch)?;
-            io::Write::write_all(&mut file, &[1; 2 * PAGE_BYTES])?;
-            file.sync_data()
-        })
-        .await?;
-        let opened = DmaFile::open(&*path).await;
-        let scratch = path.clone();
-        blocking(path.clone(), move || std::fs::remove_file(&*scratch)).await?;
-        opened.map_err(|error| failure(error, &path))?.close().await.map_err(|error| failure(error, &path))?;
-        self.judged.borrow_mut().insert(root.to_owned());
-        drop(permit);
-        Ok(())
-    }
-
-    /// Lengthens a file from `position` on: whole pages only, the page of the last end read again if it is not remembered.
-    async fn write(&self, name: &FileName, position: u64, bytes: &[Bytes]) -> Result<(), FileError> {
-        let open = self.open(name).await?;
-        let file = open.borrow().file.clone();
-        let path = name.to_string();
-        let mut start = position - position % PAGE_BYTES as u64;
-        let before = (position - start) as usize;
-        let remembered = open.borrow_mut().tail.take().filter(|(page, _)| *page == start).map(|(_, bytes)| bytes);
-        let mut pending = match remembered {
-            Some(tail) if tail.len() >= before => tail[..before].to_vec(),
-            _ if before == 0 => Vec::new(),
-            _ => {
-                let page = file.read_at_aligned(start, PAGE_BYTES).await.map_err(|error| failure(error, &path))?;
-                let found = page.get(..before).ok_or_else(|| {
-                    FileError::Failed(format!("{path} ends before position {position}, where a write was to go on"))
-                })?;
-                found.to_vec()
-            }
-        };
-        let mut rest = bytes.iter().filter(|bytes| !bytes.is_empty()).cloned().collect::<VecDeque<_>>();
-        loop {
-            while pending.len() < WRITE_BYTES
-                && let Some(mut front) = rest.pop_front()
-            {
-                let taken = front.split_to(front.len().min(WRITE_BYTES - pending.len()));
-                pending.extend_from_slice(&taken);
-                if !front.is_empty() {
-                    rest.push_front(front);
-                }
-            }
-            if pending.is_empty() {
-                return Ok(());
-            }
-            write_pages(&file, start, &pending).await.map_err(|error| failure(error, &path))?;
-            let whole = pending.len() - pending.len() % PAGE_BYTES;
-            start += whole as u64;
-            pending.drain(..whole);
-            if rest.is_empty() {
-                open.borrow_mut().tail = (!pending.is_empty()).then_some((start, pending));
-                return Ok(());
-            }
-        }
-    }
-
-    async fn change(&self, change: FileChange) -> Result<(), FileError> {
-        match change {
-            FileChange::CreateDirectory { directory, topic } => {
-                self.unsynced_directories.borrow_mut().extend([directory.clone(), parent(&directory).into()]);
-                blocking(directory.clone(), move || create_directory(&directory, topic)).await
-            }
-            FileChange::DeleteDirectory { directory } => {
-                let open = self.open.borrow_mut().remove_if(|file| file.directory == directory);
-                for file in open {
-                    close(file).await;
-                }
-                self.unsynced_directories.borrow_mut().remove(&directory);
-                blocking(directory.clone(), move || delete_directory(&directory)).await
-            }
-            FileChange::Replace { path, bytes } => blocking(path.clone(), move || replace(&path, &bytes)).await,
-            FileChange::Truncate { file, length } => {
-                let open = self.open(&file).await?;
-                open.borrow_mut().tail = None;
-                let dma = open.borrow().file.clone();
-                dma.truncate(length).await.map_err(|error| failure(error, &file.to_string()))
-            }
-            FileChange::Delete { file } => {
-                let open = self.open.borrow_mut().remove(&file);
-                if let Some(open) = open {
-                    close(open).await;
-                }
-                let path: Arc<str> = file.to_string().into();
-                blocking(path.clone(), move || match std::fs::remove_file(&*path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                    outcome => outcome,
-                })
-                .await
-            }
-            FileChange::Sync { .. } => unreachable!("a sync passes a barrier of its own"),
-        }
-    }
-
-    /// Files that are gone by now need no sync: they were deleted later than they were written.
-    async fn sync(&self, files: Vec<FileName>) -> Result<(), FileError> {
-        let names: BTreeSet<Arc<str>> =
-            files.iter().flat_map(|file| [file.directory.clone(), parent(&file.directory).into()]).collect();
-        let directories: Vec<Arc<str>> = {
-            let unsynced = self.unsynced_directories.borrow();
-            names.into_iter().filter(|name| unsynced.contains(name)).collect()
-        };
-        // Entries made while the sync runs are not covered by it: they put their directory back.
-        for directory in &directories {
-            self.unsynced_directories.borrow_mut().remove(directory);
-        }
-        let what: Arc<str> = format!("syncing {} files", files.len()).into();
-        let again = directories.clone();
-        let outcome = blocking(what, move || match files.len() > SYNC_FILES_MAX {
-            true => sync_file_systems(&files),
-            false => sync_each(&files, &directories),
-        })
-        .await;
-        if outcome.is_err() {
-            self.unsynced_directories.borrow_mut().extend(again);
-        }
-        outcome
-    }
-}
-
-/// Writes `bytes` at `position`, the last page filled with zeros.
-async fn write_pages(file: &DmaFile, mut position: u64, mut bytes: &[u8]) -> Result<(), GlommioError<()>> {
-    while !bytes.is_empty() {
-        let mut buffer = file.alloc_dma_buffer(bytes.len().next_multiple_of(PAGE_BYTES));
-        let (filled, padding) = buffer.as_bytes_mut().split_at_mut(bytes.len());
-        filled.copy_from_slice(bytes);
-        padding.fill(0);
-        let written = file.write_at(buffer, position).await?;
-        if written == 0 || !written.is_multiple_of(PAGE_BYTES) && written < bytes.len() {
-            return Err(io::Error::other(format!("only {written} of {} bytes were written", bytes.len())).into());
-        }
-        position += written as u64;
-        bytes = bytes.get(written..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-async fn close(open: Rc<RefCell<OpenFile>>) {
-    // Someone still at work with it closes it by letting go.
-    if let Ok(open) = Rc::try_unwrap(open)
-        && let Ok(file) = Rc::try_unwrap(open.into_inner().file)
-    {
-        let _ = file.close().await;
-    }
-}
-
-/// Runs on a thread that may wait.
-async fn blocking(what: Arc<str>, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), FileError> {
-    let outcome = glommio::executor().spawn_blocking(work).await;
-    outcome.map_err(|error| file_error(&error, &what))
-}
-
-fn os_error<T>(error: &GlommioError<T>) -> Option<i32> {
-    match error {
-        GlommioError::IoError(error) | GlommioError::EnhancedIoError { source: error, .. } => error.raw_os_error(),
-        _ => None,
-    }
-}
-
-fn failure<T>(error: GlommioError<T>, path: &str) -> FileError {
-    match error {
-        GlommioError::IoError(error) | GlommioError::EnhancedIoError { source: error, .. } => file_error(&error, path),
-        other => FileError::Failed(format!("{path}: {other}")),
-    }
-}
-
-fn parent(path: &str) -> &str {
-    path.rsplit_once('/').map_or(".", |(parent, _)| if parent.is_empty() { "/" } else { parent })
-}
-
-fn sync_directory(path: &str) -> io::Result<()> {
-    match File::open(path).and_then(|directory| directory.sync_all()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
-    }
-}
-
-fn sync_each(files: &[FileName], directories: &[Arc<str>]) -> io::Result<()> {
-    let described = directories.iter().map(|directory| format!("{directory}/{PARTITION_METADATA}"));
-    for path in files.iter().map(FileName::to_string).chain(described) {
-        match File::open(path).and_then(|file| file.sync_data()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            outcome => outcome?,
-        }
-    }
-    directories.iter().try_for_each(|directory| sync_directory(directory))
-}
-
-fn sync_file_systems(files: &[FileName]) -> io::Result<()> {
-    let mut devices = BTreeSet::new();
-    let roots: BTreeSet<&str> = files.iter().map(|file| parent(&file.directory)).collect();
-    for root in roots {
-        let root = File::open(root)?;
-        if devices.insert(root.metadata()?.dev()) {
-            sync_file_system(&root)?;
-        }
-    }
-    Ok(())
-}
-
-/// Everything of the file system that holds `file` is on stable storage when this returns.
-pub fn sync_file_system(file: &File) -> io::Result<()> {
-    nix::unistd::syncfs(file).map_err(io::Error::from)
-}
-
-/// The name of a directory that only waits to be deleted; found at a start, it is deleted then.
-pub const DELETED_SUFFIX: &str = "-delete";
-
-/// Kafka's name for the file that tells whose directory it is.
-const PARTITION_METADATA: &str = "partition.metadata";
-
-fn create_directory(directory: &str, topic: TopicId) -> io::Result<()> {
-    match std::fs::create_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    std::fs::write(format!("{directory}/{PARTITION_METADATA}"), format!("version: 0\ntopic_id: {topic}\n"))
-}
-
-fn delete_directory(directory: &str) -> io::Result<()> {
-    for attempt in 0u32.. {
-        let aside = format!("{directory}.{:08x}{attempt:08x}{DELETED_SUFFIX}", std::process::id());
-        if Path::new(&aside).exists() {
-            continue;
-        }
-        return match std::fs::rename(directory, &aside) {
-            Ok(()) => {
-                sync_directory(parent(directory))?;
-                std::fs::remove_dir_all(&aside)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        };
-    }
-    Ok(())
-}
-
-/// The whole content of a small file: either the old or the new one is there, whenever the power goes.
-pub fn replace(path: &str, bytes: &[u8]) -> io::Result<()> {
-    let beside = format!("{path}.tmp");
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&beside)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_data()?;
-        std::fs::rename(&beside, path)?;
-        sync_directory(parent(path))
-    };
-    write().inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }
 
 #[cfg(test)]

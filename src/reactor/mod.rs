@@ -5,6 +5,7 @@ mod background;
 mod clock;
 mod commit;
 mod connection;
+mod disk;
 mod doorbell;
 #[cfg(test)]
 mod echo;
@@ -20,9 +21,9 @@ mod turn;
 
 use std::io::Write;
 
-pub use background::{DELETED_SUFFIX, replace, sync_file_system};
 pub use clock::Clock;
 pub use commit::{CommitCounters, CommitMethod, JournalFile, write_durably};
+pub use disk::{DELETED_SUFFIX, create_directory, replace, sync_file_system};
 pub use doorbell::Doorbell;
 pub use listen::listen;
 pub use memory::{AlignedBuffer, PAGE_BYTES};
