@@ -20,7 +20,7 @@ use crate::journal::{Journal, JournalLayout};
 use crate::log::RecoveredLog;
 use crate::metadata::{Endpoint, MetadataImage};
 use crate::reactor::{
-    Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Reactor, ReactorConfig, Stop, TurnCounters, best_method,
+    Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, Stop, best_method,
     check_io_uring, check_limits, check_log_dir, exit_at_once, listen, mesh, probe_commit,
 };
 use crate::shard::{Shard, ShardStart};
@@ -313,6 +313,7 @@ impl Shards<'_> {
         }
         let doorbells = (0..shards).map(|_| Doorbell::new()).collect::<Result<Vec<_>, _>>()?;
         let (stop, clock) = (Stop::new(usize::from(shards)), Clock::start());
+        let published = Published::new(usize::from(shards));
         let (events, inbox) = mpsc::channel();
         let seed = random_bits()? as u64;
         let mut mailboxes: VecDeque<_> = mesh(&doorbells, MESH_CAPACITY).into();
@@ -347,10 +348,11 @@ impl Shards<'_> {
                 doorbell: doorbells[index].clone(),
                 clock,
                 stop: stop.clone(),
+                published: published.clone(),
             };
             self.spawn(reactor, share, events.clone())?;
         }
-        let mut running = Running { stop, doorbells, events, inbox, ended: Vec::new() };
+        let mut running = Running { stop, doorbells, published, events, inbox, ended: Vec::new() };
         running.until_all_run()?;
         Ok(running)
     }
@@ -368,8 +370,8 @@ impl Shards<'_> {
             match Reactor::start(reactor, shard, effects) {
                 Ok(reactor) => {
                     let _ = events.send(ProcessEvent::Runs);
-                    let counters = reactor.run();
-                    let _ = events.send(ProcessEvent::Ended(id, Box::new(counters)));
+                    reactor.run();
+                    let _ = events.send(ProcessEvent::Ended(id));
                 }
                 Err(error) => drop(events.send(ProcessEvent::Refused(format!("shard {}: {error}", id.0)))),
             }
@@ -399,7 +401,7 @@ enum ProcessEvent {
     /// A reactor could not start.
     Refused(String),
     /// A reactor has written everything back.
-    Ended(ShardId, Box<TurnCounters>),
+    Ended(ShardId),
     /// SIGTERM or SIGINT.
     Asked,
 }
@@ -407,6 +409,7 @@ enum ProcessEvent {
 struct Running {
     stop: Arc<Stop>,
     doorbells: Vec<Doorbell>,
+    published: Arc<Published>,
     events: Sender<ProcessEvent>,
     inbox: mpsc::Receiver<ProcessEvent>,
     ended: Vec<ShardId>,
@@ -417,7 +420,7 @@ impl Running {
         for _ in 0..self.doorbells.len() {
             match self.inbox.recv().expect("this end keeps a sender") {
                 ProcessEvent::Refused(problem) => return Err(StartProblem(problem)),
-                ProcessEvent::Ended(shard, _) => self.ended.push(shard),
+                ProcessEvent::Ended(shard) => self.ended.push(shard),
                 ProcessEvent::Runs | ProcessEvent::Asked => {}
             }
         }
@@ -449,10 +452,7 @@ impl Running {
                     tracing::warn!("asked twice: stopping at once; what was not written back is in the journal");
                     return false;
                 }
-                Ok(ProcessEvent::Ended(shard, counters)) => {
-                    tracing::debug!("shard {}: {counters:?}", shard.0);
-                    self.ended.push(shard);
-                }
+                Ok(ProcessEvent::Ended(shard)) => self.ended.push(shard),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) if deadline.is_some() && left.is_zero() => {
                     tracing::warn!(
@@ -465,6 +465,7 @@ impl Running {
                 Err(_) => {}
             }
         }
+        tracing::debug!("counted since the start:\n{}", self.published.merged());
         true
     }
 }

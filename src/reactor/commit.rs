@@ -52,13 +52,6 @@ pub struct JournalFile {
     pub path: Arc<str>,
 }
 
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct CommitCounters {
-    pub commits: u64,
-    pub bytes: u64,
-    pub flushes: u64,
-}
-
 /// Buffers kept for reuse; a larger one is freed after its write.
 const POOLED_BUFFERS_MAX: usize = 8;
 const POOLED_BYTES_MAX: usize = 2 << 20;
@@ -72,7 +65,7 @@ pub struct Commits {
     /// The number of `in_flight[0]`, counted from the start; with it a completion finds its place.
     first: u64,
     pool: Vec<AlignedBuffer>,
-    pub counters: CommitCounters,
+    flushes: u64,
 }
 
 enum Backend {
@@ -106,8 +99,7 @@ impl Commits {
             CommitMethod::RingDsync => Backend::Ring { fsync: false },
             CommitMethod::RingFsync => Backend::Ring { fsync: true },
         };
-        let counters = CommitCounters::default();
-        Ok(Commits { files, backend, in_flight: VecDeque::new(), first: 0, pool: Vec::new(), counters })
+        Ok(Commits { files, backend, in_flight: VecDeque::new(), first: 0, pool: Vec::new(), flushes: 0 })
     }
 
     /// Starts one commit. `encode` fills exactly `length` bytes, whole pages, for `position` in that journal file.
@@ -127,9 +119,7 @@ impl Commits {
             None => AlignedBuffer::new(length.next_power_of_two().min(POOLED_BYTES_MAX).max(length)),
         };
         encode(&mut buffer[..length]);
-        self.counters.commits += 1;
-        self.counters.bytes += length as u64;
-        self.counters.flushes += 1;
+        self.flushes += 1;
         let journal = &self.files[usize::from(file)];
         let index = (self.first + self.in_flight.len() as u64) as u32;
         let mut pending =
@@ -195,6 +185,11 @@ impl Commits {
             self.pool.push(buffer);
         }
         Some((pending.commit, pending.started.elapsed().as_micros() as u64))
+    }
+
+    /// Durable writes asked for since the start: each commit needs one, however much is in it.
+    pub fn flushes(&self) -> u64 {
+        self.flushes
     }
 
     pub fn in_flight(&self) -> usize {

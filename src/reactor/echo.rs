@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::turn::Decide;
+use crate::metrics::Metrics;
 use crate::shard::{ConnectionId, Effect, Event};
 use crate::types::{Deadline, Time};
 
@@ -22,6 +23,7 @@ pub struct Echo {
     pub opened: usize,
     pub closed: usize,
     parked: VecDeque<(ConnectionId, BytesMut)>,
+    metrics: Metrics,
 }
 
 fn answer(connection: ConnectionId, frame: BytesMut) -> Effect {
@@ -29,17 +31,26 @@ fn answer(connection: ConnectionId, frame: BytesMut) -> Effect {
     Effect::Respond { connection, response: vec![length, frame.freeze()] }
 }
 
+impl Echo {
+    fn answer_request(&mut self, connection: ConnectionId, frame: BytesMut, effects: &mut Vec<Effect>) {
+        match frame[0] {
+            SILENT => effects.push(Effect::Respond { connection, response: Vec::new() }),
+            PARK => self.parked.push_back((connection, frame)),
+            CLOSE => effects.extend([answer(connection, frame), Effect::Close { connection }]),
+            _ => effects.push(answer(connection, frame)),
+        }
+    }
+}
+
 impl Decide for Echo {
     fn step(&mut self, _now: Time, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Opened { .. } => self.opened += 1,
             Event::Closed { .. } => self.closed += 1,
-            Event::Request { connection, frame } => match frame[0] {
-                SILENT => effects.push(Effect::Respond { connection, response: Vec::new() }),
-                PARK => self.parked.push_back((connection, frame)),
-                CLOSE => effects.extend([answer(connection, frame), Effect::Close { connection }]),
-                _ => effects.push(answer(connection, frame)),
-            },
+            Event::Request { connection, frame } => {
+                self.metrics.requests.count(0);
+                self.answer_request(connection, frame, effects);
+            }
             event => panic!("an echo is not told {event:?}"),
         }
     }
@@ -60,5 +71,9 @@ impl Decide for Echo {
 
     fn drained(&self) -> bool {
         self.parked.is_empty()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }

@@ -22,17 +22,17 @@ mod turn;
 use std::io::Write;
 
 pub use clock::Clock;
-pub use commit::{CommitCounters, CommitMethod, JournalFile, write_durably};
+pub use commit::{CommitMethod, JournalFile, write_durably};
 pub use disk::{DELETED_SUFFIX, create_directory, replace, sync_file_system};
 pub use doorbell::Doorbell;
 pub use listen::listen;
 pub use memory::{AlignedBuffer, PAGE_BYTES};
 pub use mesh::{Mailbox, mesh};
-pub use net::{NetCounters, NetLimits};
+pub use net::NetLimits;
 pub use probe::{
     CommitProbe, Lack, best_method, check_io_uring, check_limits, check_log_dir, direct_file, mount_of, probe_commit,
 };
-pub use turn::{Decide, Reactor, ReactorConfig, Stop, TurnCounters};
+pub use turn::{Decide, Published, Reactor, ReactorConfig, Stop};
 
 /// Ends the process with code 1, at once and without unwinding: nothing may be written or acknowledged after this.
 pub fn exit_at_once(message: &str) -> ! {

@@ -58,7 +58,6 @@ pub struct NetCounters {
     pub accepted: u64,
     pub refused: u64,
     pub closed: u64,
-    pub requests: u64,
     pub received_bytes: u64,
     pub sent_bytes: u64,
     pub sends: u64,
@@ -326,7 +325,6 @@ impl Net {
     }
 
     fn emit(&mut self, connection: ConnectionId, events: &mut Vec<Event>) {
-        self.counters.requests += self.requests.len() as u64;
         events.extend(self.requests.drain(..).map(|frame| Event::Request { connection, frame }));
     }
 

@@ -2,19 +2,20 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::background::Background;
 use super::clock::Clock;
-use super::commit::{CommitCounters, CommitMethod, Commits, JournalFile};
+use super::commit::{CommitMethod, Commits, JournalFile};
 use super::doorbell::{Bedside, Doorbell};
 use super::files::Reads;
 use super::mesh::Mailbox;
-use super::net::{Net, NetCounters, NetLimits};
+use super::net::{Net, NetLimits};
 use super::pin_to;
 use super::ring::{Completion, Ring, Token};
+use crate::metrics::Metrics;
 use crate::shard::{Effect, Event, FileChange, Message, Shard};
 use crate::types::{Deadline, ShardId, Time};
 
@@ -26,6 +27,8 @@ const MESSAGES_PER_TURN: usize = 1024;
 const RETRY_US: u64 = 200;
 /// How often a stopping reactor looks whether the others are done.
 const STOP_LOOK_US: u64 = 5_000;
+/// How old the counts are that others read.
+const PUBLISH_MS: u64 = 1000;
 
 /// The shard, as its reactor sees it.
 pub trait Decide {
@@ -39,6 +42,8 @@ pub trait Decide {
     fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>);
     /// Nothing is dirty and nothing in flight.
     fn drained(&self) -> bool;
+    /// What the shard itself counts.
+    fn metrics(&self) -> &Metrics;
 }
 
 impl Decide for Shard {
@@ -64,6 +69,10 @@ impl Decide for Shard {
 
     fn drained(&self) -> bool {
         Shard::drained(self)
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 
@@ -116,20 +125,25 @@ pub struct ReactorConfig {
     pub doorbell: Doorbell,
     pub clock: Clock,
     pub stop: Arc<Stop>,
+    pub published: Arc<Published>,
 }
 
-/// Counted since the start.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct TurnCounters {
-    pub turns: u64,
-    pub ring_enters: u64,
-    pub events: u64,
-    pub messages_sent: u64,
-    pub doorbells: u64,
-    pub turn_longest_us: u64,
-    pub commit_longest_us: u64,
-    pub net: NetCounters,
-    pub commit: CommitCounters,
+/// What each core counted until a second ago at most, for whoever asks from outside.
+pub struct Published(Vec<Mutex<Metrics>>);
+
+impl Published {
+    pub fn new(shards: usize) -> Arc<Published> {
+        Arc::new(Published((0..shards).map(|_| Mutex::default()).collect()))
+    }
+
+    /// Of all cores together.
+    pub fn merged(&self) -> Metrics {
+        let mut all = Metrics::default();
+        for core in &self.0 {
+            all.merge(&core.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        all
+    }
 }
 
 pub struct Reactor<S> {
@@ -151,7 +165,12 @@ pub struct Reactor<S> {
     effects: Vec<Effect>,
     completions: Vec<Completion>,
     messages: Vec<(ShardId, Message)>,
-    counters: TurnCounters,
+    /// Of the reactor itself, its sockets and its ring left out.
+    metrics: Metrics,
+    published: Arc<Published>,
+    publish_at: Deadline,
+    /// Something was counted since the last time.
+    unpublished: bool,
 }
 
 impl<S: Decide> Reactor<S> {
@@ -187,12 +206,15 @@ impl<S: Decide> Reactor<S> {
             effects,
             completions: Vec::new(),
             messages: Vec::new(),
-            counters: TurnCounters::default(),
+            metrics: Metrics::default(),
+            published: config.published,
+            publish_at: 0,
+            unpublished: false,
         })
     }
 
     /// Until the process stops and everything is written back.
-    pub fn run(mut self) -> TurnCounters {
+    pub fn run(mut self) {
         let mut now = self.clock.now();
         self.perform(now);
         loop {
@@ -200,28 +222,44 @@ impl<S: Decide> Reactor<S> {
             let welcome = self.welcome();
             self.net.prepare(&mut self.ring, now, welcome, &mut self.events);
             self.bedside.arm(&mut self.ring);
-            let busy_us = self.clock.now().monotonic_us - now.monotonic_us;
-            self.counters.turn_longest_us = self.counters.turn_longest_us.max(busy_us);
+            self.metrics.turn_us.record(self.clock.now().monotonic_us - now.monotonic_us);
             self.wait(now);
             now = self.clock.now();
             self.take(now);
             self.decide(now);
             self.perform(now);
-            self.counters.turns += 1;
-            if self.stop.is_requested() && self.is_done(now) {
-                return self.counters();
+            self.metrics.turns += 1;
+            let done = self.stop.is_requested() && self.is_done();
+            if done || self.unpublished && now.monotonic_us >= self.publish_at {
+                self.publish(now);
+            }
+            if done {
+                return;
             }
         }
     }
 
-    pub fn counters(&self) -> TurnCounters {
-        TurnCounters {
+    fn publish(&mut self, now: Time) {
+        self.publish_at = now.after_ms(PUBLISH_MS);
+        self.unpublished = false;
+        let counters = self.net.counters;
+        let mut metrics = Metrics {
+            connections_opened: counters.accepted,
+            connections_closed: counters.closed,
+            connections_refused: counters.refused,
+            connections_stalled: counters.closed_stalled + counters.closed_overfull,
+            connections_idled: counters.closed_idle,
+            hostile_frames: counters.hostile_frames,
+            request_bytes: counters.received_bytes,
+            response_bytes: counters.sent_bytes,
+            sends: counters.sends,
             ring_enters: self.ring.enters(),
             doorbells: self.doorbell.rung(),
-            net: self.net.counters,
-            commit: self.commits.counters,
-            ..self.counters
-        }
+            flushes: self.commits.flushes(),
+            ..self.metrics.clone()
+        };
+        metrics.merge(self.shard.metrics());
+        *self.published.0[usize::from(self.id.0)].lock().unwrap_or_else(PoisonError::into_inner) = metrics;
     }
 
     /// Whether requests may be read from sockets.
@@ -255,7 +293,9 @@ impl<S: Decide> Reactor<S> {
         }
         let retry = (!self.mailbox.is_clear()).then_some(now.monotonic_us + RETRY_US);
         let look = self.stopping.then_some(now.monotonic_us + STOP_LOOK_US);
-        let due = [self.shard.next_deadline(), self.net.next_deadline(), retry, look].into_iter().flatten().min();
+        let publish = self.unpublished.then_some(self.publish_at);
+        let due =
+            [self.shard.next_deadline(), self.net.next_deadline(), retry, look, publish].into_iter().flatten().min();
         let timeout = due.map(|due| Duration::from_micros(due.saturating_sub(self.clock.now().monotonic_us)));
         self.ring.wait(timeout);
         self.bedside.awake();
@@ -277,7 +317,7 @@ impl<S: Decide> Reactor<S> {
             }
         }
         while let Some((commit, took_us)) = commits.take_committed() {
-            self.counters.commit_longest_us = self.counters.commit_longest_us.max(took_us);
+            self.metrics.commit_us.record(took_us);
             self.shard.step(now, Event::Committed { commit }, &mut self.effects);
         }
         while let Some((operation, outcome)) = background.take_outcome() {
@@ -293,7 +333,8 @@ impl<S: Decide> Reactor<S> {
             self.net.stop_accepting();
             self.shard.begin_stop(now, &mut self.effects);
         }
-        self.counters.events += self.events.len() as u64;
+        self.metrics.events += self.events.len() as u64;
+        self.unpublished |= !self.events.is_empty();
         for event in self.events.drain(..) {
             self.shard.step(now, event, &mut self.effects);
         }
@@ -307,7 +348,7 @@ impl<S: Decide> Reactor<S> {
                 Effect::Respond { connection, response } => net.respond(connection, response),
                 Effect::Close { connection } => net.close(connection),
                 Effect::Send { to, message } => {
-                    self.counters.messages_sent += 1;
+                    self.metrics.messages_sent += 1;
                     mailbox.send(to, message);
                 }
                 Effect::Commit { commit, block } => {
@@ -337,7 +378,7 @@ impl<S: Decide> Reactor<S> {
     }
 
     /// Stopping, and nothing is left to do here or anywhere.
-    fn is_done(&mut self, _now: Time) -> bool {
+    fn is_done(&mut self) -> bool {
         let quiet = self.stopping
             && self.shard.drained()
             && self.net.is_quiet()
@@ -366,13 +407,15 @@ mod tests {
         address: SocketAddr,
         stop: Arc<Stop>,
         doorbell: Doorbell,
-        thread: Option<JoinHandle<TurnCounters>>,
+        published: Arc<Published>,
+        thread: Option<JoinHandle<()>>,
     }
 
     impl Running {
         fn start(net: NetLimits) -> Running {
             let (address, listeners) = listen("127.0.0.1:0".parse().expect("an address"), 1).expect("loopback");
             let (stop, doorbell) = (Stop::new(1), Doorbell::new().expect("an eventfd"));
+            let published = Published::new(1);
             let config = ReactorConfig {
                 shard: ShardId(0),
                 core: None,
@@ -387,11 +430,12 @@ mod tests {
                 doorbell: doorbell.clone(),
                 clock: Clock::start(),
                 stop: stop.clone(),
+                published: published.clone(),
             };
             let thread = std::thread::spawn(move || {
                 Reactor::start(config, Echo::default(), Vec::new()).expect("io_uring is allowed here").run()
             });
-            Running { address, stop, doorbell, thread: Some(thread) }
+            Running { address, stop, doorbell, published, thread: Some(thread) }
         }
 
         fn connect(&self) -> TcpStream {
@@ -400,10 +444,11 @@ mod tests {
             stream
         }
 
-        fn finish(mut self) -> TurnCounters {
+        fn finish(mut self) -> Metrics {
             self.stop.request();
             self.doorbell.ring();
-            self.thread.take().expect("once").join().expect("no panic")
+            self.thread.take().expect("once").join().expect("no panic");
+            self.published.merged()
         }
     }
 
@@ -443,9 +488,9 @@ mod tests {
         expect(&mut stream, &pipelined);
         sender.join().expect("no panic");
         drop(stream);
-        let counters = running.finish();
-        assert_eq!((counters.net.accepted, counters.net.requests), (1, 9 + 399));
-        assert!(counters.net.sends < 300, "responses of a turn share a send: {counters:?}");
+        let metrics = running.finish();
+        assert_eq!((metrics.connections_opened, metrics.requests.total()), (1, 9 + 399));
+        assert!(metrics.sends < 300, "responses of a turn share a send: {metrics}");
     }
 
     #[test]
@@ -456,7 +501,7 @@ mod tests {
         let frames = [framed(SILENT, 50).repeat(20), last.clone()].concat();
         stream.write_all(&frames).expect("sent");
         expect(&mut stream, &last);
-        assert_eq!(running.finish().net.requests, 21);
+        assert_eq!(running.finish().requests.total(), 21);
     }
 
     #[test]
@@ -467,7 +512,7 @@ mod tests {
         stream.write_all(&frame).expect("sent");
         expect(&mut stream, &frame);
         expect_end(&mut stream);
-        assert_eq!(running.finish().net.closed, 1);
+        assert_eq!(running.finish().connections_closed, 1);
     }
 
     #[test]
@@ -482,7 +527,7 @@ mod tests {
         let frame = framed(ECHO, 10);
         honest.write_all(&frame).expect("sent");
         expect(&mut honest, &frame);
-        assert_eq!(running.finish().net.hostile_frames, 3);
+        assert_eq!(running.finish().hostile_frames, 3);
     }
 
     #[test]
@@ -495,8 +540,8 @@ mod tests {
         let mut second = running.connect();
         expect_end(&mut second);
         expect_end(&mut first);
-        let counters = running.finish();
-        assert_eq!((counters.net.refused, counters.net.closed_idle), (1, 1));
+        let metrics = running.finish();
+        assert_eq!((metrics.connections_refused, metrics.connections_idled), (1, 1));
     }
 
     #[test]
@@ -508,9 +553,9 @@ mod tests {
         // The kernel's buffers hold a few of them, then the broker stops reading, then it loses patience.
         while stream.write_all(&frame).is_ok() {}
         drop(stream);
-        let counters = running.finish();
-        assert_eq!(counters.net.closed_stalled, 1);
-        assert!(counters.net.requests < 100, "{counters:?}");
+        let metrics = running.finish();
+        assert_eq!(metrics.connections_stalled, 1);
+        assert!(metrics.requests.total() < 100, "{metrics}");
     }
 
     #[test]
@@ -525,8 +570,8 @@ mod tests {
         let frame = framed(ECHO, 10);
         stream.write_all(&frame).expect("sent");
         expect(&mut stream, &frame);
-        let counters = running.finish();
-        assert_eq!((counters.net.accepted, counters.net.requests), (5, 1));
+        let metrics = running.finish();
+        assert_eq!((metrics.connections_opened, metrics.requests.total()), (5, 1));
     }
 
     #[test]
