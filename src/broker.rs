@@ -20,8 +20,8 @@ use crate::journal::{Journal, JournalLayout};
 use crate::log::RecoveredLog;
 use crate::metadata::{Endpoint, MetadataImage};
 use crate::reactor::{
-    Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, Stop, best_method,
-    check_io_uring, check_limits, check_log_dir, exit_at_once, listen, mesh, probe_commit,
+    Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, SocketOptions, Stop,
+    best_method, check_io_uring, check_limits, check_log_dir, exit_at_once, listen, mesh, probe_commit,
 };
 use crate::shard::{Shard, ShardStart};
 use crate::types::{PartitionId, ShardId, Uuid};
@@ -68,7 +68,7 @@ pub fn serve(config: BrokerConfig, options: &ServeOptions) -> Result<(), StartPr
     let config = Arc::new(config);
     let started = start::start(&dirs, &config, &cluster_id, shards)?;
     let (commit_method, probe) = choose_commit_method(&config, &dirs[0].path, &cores)?;
-    let (bound, listeners) = bind(&config.listeners, cores.len())?;
+    let (bound, listeners) = bind(&config.listeners, cores.len(), socket_options(&config))?;
     let advertised = advertise(&config, &bound);
 
     let after_crash = started.recovery.after_crash;
@@ -194,11 +194,24 @@ fn choose_commit_method(
     })
 }
 
+fn socket_options(config: &BrokerConfig) -> SocketOptions {
+    SocketOptions {
+        backlog: config.socket_listen_backlog_size,
+        // -1 leaves it to the kernel.
+        send_buffer_bytes: usize::try_from(config.socket_send_buffer_bytes).ok(),
+        receive_buffer_bytes: usize::try_from(config.socket_receive_buffer_bytes).ok(),
+    }
+}
+
 /// The sockets of one core, in the order of `listeners`.
 type CoreListeners = Vec<OwnedFd>;
 
 /// Binds every listener once per core. Returns the addresses as they are now, and the sockets by core.
-fn bind(listeners: &[Listener], cores: usize) -> Result<(Vec<SocketAddr>, Vec<CoreListeners>), StartProblem> {
+fn bind(
+    listeners: &[Listener],
+    cores: usize,
+    options: SocketOptions,
+) -> Result<(Vec<SocketAddr>, Vec<CoreListeners>), StartProblem> {
     let mut bound = Vec::new();
     let mut by_core: Vec<CoreListeners> = (0..cores).map(|_| Vec::new()).collect();
     for listener in listeners {
@@ -208,27 +221,27 @@ fn bind(listeners: &[Listener], cores: usize) -> Result<(Vec<SocketAddr>, Vec<Co
                  address is not of this machine (ip address shows them); see listeners"
             ))
         };
-        let (address, sockets) = bind_one(listener, cores).map_err(problem)?;
+        let (address, sockets) = bind_one(listener, cores, options).map_err(problem)?;
         bound.push(address);
         by_core.iter_mut().zip(sockets).for_each(|(core, socket)| core.push(socket));
     }
     Ok((bound, by_core))
 }
 
-fn bind_one(listener: &Listener, cores: usize) -> std::io::Result<(SocketAddr, Vec<OwnedFd>)> {
+fn bind_one(listener: &Listener, cores: usize, options: SocketOptions) -> std::io::Result<(SocketAddr, Vec<OwnedFd>)> {
     if listener.host.is_empty() {
         // Every interface, of both families where there are both.
-        let v6 = listen(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), listener.port), cores);
+        let v6 = listen(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), listener.port), cores, options);
         return match v6 {
             Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-                listen(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), listener.port), cores)
+                listen(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), listener.port), cores, options)
             }
             outcome => outcome,
         };
     }
     let mut refusal = std::io::Error::other("the host has no address");
     for address in (listener.host.as_str(), listener.port).to_socket_addrs()? {
-        match listen(address, cores) {
+        match listen(address, cores, options) {
             Ok(bound) => return Ok(bound),
             Err(error) => refusal = error,
         }
@@ -524,7 +537,7 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = taken.local_addr().expect("bound").port();
         let listener = Listener { port, ..BrokerConfig::default().listeners[0].clone() };
-        let problem = bind(&[listener], 1).expect_err("taken");
+        let problem = bind(&[listener], 1, SocketOptions::default()).expect_err("taken");
         assert!(problem.0.contains(&format!("PLAINTEXT://127.0.0.1:{port}")) && problem.0.contains("ss -ltnp"));
     }
 

@@ -1,6 +1,7 @@
 //! What the broker says of itself when it has started.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ impl Facts<'_> {
     /// On standard output, or as one event of the log.
     pub fn tell(&self, table: bool) {
         if table {
-            print!("{}", self.lines());
+            // Nobody has to listen.
+            let _ = std::io::stdout().write_all(self.lines().as_bytes());
             return;
         }
         let fact =

@@ -7,6 +7,7 @@ mod work;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -50,7 +51,8 @@ pub struct Background {
 /// Wakes the executor when it has nothing to do.
 struct Bell {
     asleep: AtomicBool,
-    waker: OnceLock<Waker>,
+    /// Never dropped: glommio's wakers, dropped on another thread after their executor is gone, call themselves for ever.
+    waker: OnceLock<ManuallyDrop<Waker>>,
 }
 
 impl Background {
@@ -140,7 +142,7 @@ async fn next<T>(inbox: &mut Consumer<T>, bell: &Bell) -> Option<T> {
         if inbox.is_abandoned() {
             return Poll::Ready(None);
         }
-        bell.waker.get_or_init(|| context.waker().clone());
+        bell.waker.get_or_init(|| ManuallyDrop::new(context.waker().clone()));
         bell.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         match inbox.pop() {

@@ -37,10 +37,15 @@ impl Doorbell {
         fence(Ordering::SeqCst);
         if self.0.sleeping.load(Ordering::Relaxed) && self.0.sleeping.swap(false, Ordering::Relaxed) {
             self.0.rung.fetch_add(1, Ordering::Relaxed);
-            let one = 1u64.to_ne_bytes();
-            // SAFETY: eight bytes of our own. It can only fail when the counter is at its maximum, and then the reader wakes anyway.
-            unsafe { libc::write(self.0.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            self.end_read();
         }
+    }
+
+    /// Ends the read in the ring, asleep or not.
+    fn end_read(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight bytes of our own. It can only fail when the counter is at its maximum, and then the reader wakes anyway.
+        unsafe { libc::write(self.0.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
     /// How often a sleeper had to be woken.
@@ -75,6 +80,14 @@ impl Bedside {
 
     pub fn on_rung(&mut self) {
         self.armed = false;
+    }
+
+    /// Nothing of this is in the ring any more; if something is, it ends soon.
+    pub fn is_disarmed(&self) -> bool {
+        if self.armed {
+            self.doorbell.end_read();
+        }
+        !self.armed
     }
 
     /// From here on a peer that leaves something rings. Look into every inbox after this, and only then sleep.

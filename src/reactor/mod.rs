@@ -25,7 +25,7 @@ pub use clock::Clock;
 pub use commit::{CommitMethod, JournalFile, write_durably};
 pub use disk::{DELETED_SUFFIX, create_directory, replace, sync_file_system};
 pub use doorbell::Doorbell;
-pub use listen::listen;
+pub use listen::{SocketOptions, listen};
 pub use memory::{AlignedBuffer, PAGE_BYTES};
 pub use mesh::{Mailbox, mesh};
 pub use net::NetLimits;

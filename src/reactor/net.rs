@@ -139,6 +139,20 @@ impl Net {
         }
     }
 
+    /// Ends every connection; the ring then returns what it holds of them.
+    pub fn shut_all(&mut self, events: &mut Vec<Event>) {
+        for slot in 0..self.slots.len() as u32 {
+            if self.slots[slot as usize].connection.as_ref().is_some_and(|connection| connection.phase != Phase::Shut) {
+                self.shut(slot, events);
+            }
+        }
+    }
+
+    /// The ring holds nothing of any socket.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0 && self.listeners.iter().all(|listener| !listener.armed)
+    }
+
     /// Before the reactor waits: accepts are armed, held-back connections go on if requests are welcome, the overdue are closed.
     pub fn prepare(&mut self, ring: &mut Ring, now: Time, welcome: bool, events: &mut Vec<Event>) {
         for index in 0..self.listeners.len() {

@@ -234,8 +234,17 @@ impl<S: Decide> Reactor<S> {
                 self.publish(now);
             }
             if done {
-                return;
+                return self.leave(now);
             }
+        }
+    }
+
+    /// Takes back from the kernel every buffer it may still write to, before they are freed.
+    fn leave(mut self, now: Time) {
+        self.net.shut_all(&mut self.events);
+        while !self.net.is_empty() || !self.bedside.is_disarmed() {
+            self.ring.wait(None);
+            self.take(now);
         }
     }
 
@@ -399,7 +408,7 @@ mod tests {
     use std::thread::JoinHandle;
 
     use super::super::echo::{CLOSE, ECHO, Echo, PARK, SILENT};
-    use super::super::{listen, mesh};
+    use super::super::{SocketOptions, listen, mesh};
     use super::*;
 
     /// A whole reactor on its thread, answering at a loopback port.
@@ -413,7 +422,8 @@ mod tests {
 
     impl Running {
         fn start(net: NetLimits) -> Running {
-            let (address, listeners) = listen("127.0.0.1:0".parse().expect("an address"), 1).expect("loopback");
+            let (address, listeners) =
+                listen("127.0.0.1:0".parse().expect("an address"), 1, SocketOptions::default()).expect("loopback");
             let (stop, doorbell) = (Stop::new(1), Doorbell::new().expect("an eventfd"));
             let published = Published::new(1);
             let config = ReactorConfig {
