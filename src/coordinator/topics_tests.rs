@@ -3,6 +3,7 @@
 use super::*;
 use crate::coordinator::ControllerRequest;
 use crate::coordinator::controller::tests::{Cluster, topic};
+use crate::metadata::BrokerRecord;
 
 /// The first topic's answer, as a client sees it.
 fn refused(cluster: &mut Cluster, topic: NewTopic) -> (ErrorCode, String) {
@@ -56,6 +57,21 @@ fn replicas_are_spread_over_brokers_without_meeting() {
         partition.replicas.iter().for_each(|broker| replicas_of[*broker as usize] += 1);
     }
     assert_eq!(replicas_of, [0, 4, 4, 4]);
+}
+
+#[test]
+fn a_fenced_broker_gets_no_replica_and_leads_nothing() {
+    let mut cluster = Cluster::of(2);
+    let fenced =
+        BrokerRecord { id: 2, incarnation: Uuid::ZERO, epoch: 5, endpoints: Vec::new(), rack: None, fenced: true };
+    cluster.image.apply(&MetadataRecord::Broker(fenced)).expect("registered");
+    let (error_code, message) = refused(&mut cluster, NewTopic { replication_factor: 2, ..topic("orders") });
+    assert_eq!(error_code, ErrorCode::InvalidReplicationFactor, "{message}");
+    let (error_code, message) = refused(&mut cluster, NewTopic { assignments: vec![(0, vec![2])], ..topic("orders") });
+    assert_eq!(error_code, ErrorCode::InvalidReplicaAssignment, "{message}");
+    cluster.create(NewTopic { assignments: vec![(0, vec![2, 1])], ..topic("orders") }).expect("broker 1 lives");
+    let partition = &cluster.image.topic("orders").expect("created").partitions[0];
+    assert_eq!((partition.leader, &*partition.isr, &*partition.replicas), (Some(1), &[1][..], &[2, 1][..]));
 }
 
 #[test]

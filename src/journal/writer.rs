@@ -307,6 +307,11 @@ mod tests {
     }
 
     #[test]
+    fn a_shards_own_table_is_newer_than_those_that_begin_the_run_even_before_its_first_commit() {
+        assert!(journal(2).next_generation() > RUN.first_generation);
+    }
+
+    #[test]
     fn the_largest_batch_fits_into_a_file() {
         let mut journal = journal(2);
         let bytes = batch_bytes_max(&journal.layout);
