@@ -450,3 +450,112 @@ fn dump_journal(out: &mut impl Write, files: &[(JournalFileName, &Path)], all: &
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::BatchBuilder;
+
+    const LOG: &str = "00000000000000000005.log";
+
+    fn batch(base_offset: Offset) -> Vec<u8> {
+        let mut builder = BatchBuilder::new().base_offset(base_offset).leader_epoch(2).producer(9, 1, 30);
+        builder.push_with_headers(1000, Some(b"k"), Some(b"v"), &[(b"a", None), (b"b", Some(b"1"))]);
+        builder.push(1001, None, None);
+        builder.build().to_vec()
+    }
+
+    /// What is printed of a file of this name and content, and how many troubles are found.
+    fn dumped(files: &[(&str, &[u8])], with_records: bool) -> (String, u32) {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            std::fs::write(directory.path().join(name), bytes).unwrap();
+        }
+        let path = directory.path().join(files[0].0);
+        let mut out = Vec::new();
+        let mut dump = Dump { out: &mut out, path: &path, troubles: 0 };
+        match path.extension().unwrap().to_str().unwrap() {
+            "log" => dump.segment(with_records).unwrap(),
+            "index" => dump.offset_index().unwrap(),
+            _ => dump.time_index().unwrap(),
+        }
+        let troubles = dump.troubles;
+        (String::from_utf8(out).unwrap(), troubles)
+    }
+
+    #[test]
+    fn a_segment_prints_as_in_kafka_s_own_dump_tool() {
+        let bytes = [batch(5), batch(7)].concat();
+        let crc = BatchHeader::parse(&bytes).unwrap().crc;
+        let (text, troubles) = dumped(&[(LOG, &bytes)], true);
+        let expected = format!(
+            "Log starting offset: 5\n\
+             baseOffset: 5 lastOffset: 6 count: 2 baseSequence: 30 lastSequence: 31 producerId: 9 producerEpoch: 1 \
+             partitionLeaderEpoch: 2 isTransactional: false isControl: false deleteHorizonMs: OptionalLong.empty \
+             position: 0 CreateTime: 1001 size: 84 magic: 2 compresscodec: none crc: {crc} isvalid: true\n\
+             | offset: 5 CreateTime: 1000 keySize: 1 valueSize: 1 sequence: 30 headerKeys: [a,b] key: k payload: v\n\
+             | offset: 6 CreateTime: 1001 keySize: -1 valueSize: -1 sequence: 31 headerKeys: []\n"
+        );
+        assert_eq!(&text[..expected.len()], expected);
+        assert!(text[expected.len()..].starts_with("baseOffset: 7 "));
+        assert_eq!(troubles, 0);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_trouble_and_the_walk_goes_on() {
+        let mut bytes = [batch(5), batch(7)].concat();
+        bytes[70] ^= 1;
+        let (text, troubles) = dumped(&[(LOG, &bytes)], false);
+        assert!(text.contains("isvalid: false") && text.contains("baseOffset: 7 ") && text.contains("isvalid: true"));
+        assert_eq!(troubles, 1);
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_trouble_and_ends_the_walk() {
+        for (at, value) in [(8, 0x7f), (8, 0xff), (16, 1)] {
+            let mut bytes = [batch(5), batch(7), batch(9)].concat();
+            bytes[84 + at] = value;
+            let (text, troubles) = dumped(&[(LOG, &bytes)], true);
+            assert!(text.contains("baseOffset: 5 ") && !text.contains("baseOffset: 9 "));
+            assert_eq!(troubles, 1);
+        }
+        assert_eq!(dumped(&[(LOG, &batch(5)[..40])], false).1, 1);
+    }
+
+    #[test]
+    fn offsets_that_go_back_are_trouble() {
+        assert_eq!(dumped(&[(LOG, &[batch(7), batch(5)].concat())], false).1, 1);
+        assert_eq!(dumped(&[(LOG, &batch(4))], false).1, 1);
+    }
+
+    #[test]
+    fn preallocated_room_behind_the_last_batch_is_no_trouble() {
+        let (text, troubles) = dumped(&[(LOG, &[batch(5), vec![0; 5000]].concat())], false);
+        assert!(text.ends_with("5000 bytes of zeros from position 84 to the end\n"));
+        assert_eq!(troubles, 0);
+        assert_eq!(dumped(&[(LOG, &[batch(5), vec![0; 5000], vec![1]].concat())], false).1, 1);
+    }
+
+    #[test]
+    fn an_index_is_held_against_its_segment() {
+        let log: (&str, &[u8]) = (LOG, &[batch(5), batch(7)].concat());
+        let index = |relative: u32, position: u32| [relative.to_be_bytes(), position.to_be_bytes()].concat();
+        let index_name = "00000000000000000005.index";
+        let good = [index(3, 84), vec![0; 80]].concat();
+        assert_eq!(dumped(&[(index_name, &good), log], false), ("offset: 8 position: 84\n".to_owned(), 0));
+        for bad in [index(3, 83), index(4, 84), [index(3, 84), index(2, 0)].concat(), vec![0, 0, 0, 3, 0]] {
+            assert_ne!(dumped(&[(index_name, &bad), log], false).1, 0, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_index_only_rises() {
+        let entry = |timestamp: i64, relative: u32| [&timestamp.to_be_bytes()[..], &relative.to_be_bytes()].concat();
+        let name = "00000000000000000005.timeindex";
+        let good = [entry(1000, 1), entry(2000, 4), vec![0; 24]].concat();
+        let text = "timestamp: 1000 offset: 6\ntimestamp: 2000 offset: 9\n".to_owned();
+        assert_eq!(dumped(&[(name, &good)], false), (text, 0));
+        assert_eq!(dumped(&[(name, &[entry(2000, 4), entry(1000, 5)].concat())], false).1, 1);
+        assert_eq!(dumped(&[(name, &good[..20])], false).1, 1);
+    }
+}

@@ -266,3 +266,43 @@ fn format_topic(description: &Description, configs: Option<&DescribeConfigsResul
 fn join(brokers: &[i32]) -> String {
     brokers.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::describe_configs::DescribeConfigsResourceResult;
+
+    #[test]
+    fn a_topic_is_described_in_the_form_of_kafka_s_own_tool() {
+        let partition = |partition_index, leader_id| DescribeTopicPartitionsResponsePartition {
+            partition_index,
+            leader_id,
+            replica_nodes: vec![1, 2],
+            isr_nodes: vec![2],
+            eligible_leader_replicas: Some(vec![]),
+            last_known_elr: None,
+            ..Default::default()
+        };
+        let description = Description {
+            name: "orders".to_owned(),
+            id: "4HuooSSxTKa9lIE3qn6Xbg".parse().unwrap(),
+            partitions: vec![partition(0, 2), partition(1, -1)],
+        };
+        let config = |name, value, config_source| DescribeConfigsResourceResult {
+            name,
+            value: Some(value),
+            config_source,
+            ..Default::default()
+        };
+        let configs = DescribeConfigsResult {
+            configs: vec![config("a", "1", 1), config("b", "2", SOURCE_DEFAULT), config("c", "3", 4)],
+            ..Default::default()
+        };
+        assert_eq!(
+            format_topic(&description, Some(&configs)),
+            "Topic: orders\tTopicId: 4HuooSSxTKa9lIE3qn6Xbg\tPartitionCount: 2\tReplicationFactor: 2\tConfigs: a=1,c=3\n\
+             \tTopic: orders\tPartition: 0\tLeader: 2\tReplicas: 1,2\tIsr: 2\tElr: \tLastKnownElr: N/A\n\
+             \tTopic: orders\tPartition: 1\tLeader: none\tReplicas: 1,2\tIsr: 2\tElr: \tLastKnownElr: N/A\n"
+        );
+    }
+}

@@ -282,3 +282,155 @@ impl FetchedBatches {
         self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{PartitionInfo, Topic};
+    use crate::protocol::Records;
+    use crate::protocol::fetch::PartitionData;
+    use crate::record::BatchBuilder;
+    use crate::types::Uuid;
+
+    const NOW: Time = Time { monotonic_us: 0, wall_ms: 0 };
+
+    fn fetcher(leaders: &[BrokerId]) -> Fetcher {
+        let config = FetcherConfig {
+            max_wait_ms: 500,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            partition_max_bytes: 1 << 16,
+            retry_backoff_ms: 100,
+            decompressed_bytes_max: 1 << 20,
+        };
+        let subscription = |(index, leader): (usize, &BrokerId)| Subscription {
+            topic: "orders".into(),
+            topic_id: Uuid::from_random(7),
+            partition: index as i32,
+            leader: Some(*leader),
+            leader_epoch: 4,
+            offset: 10,
+        };
+        Fetcher::new(config, leaders.iter().enumerate().map(subscription).collect())
+    }
+
+    /// Three records from `base_offset` on.
+    fn batch(base_offset: Offset) -> Vec<u8> {
+        let mut builder = BatchBuilder::new().base_offset(base_offset);
+        (0..3).for_each(|i| builder.push(i, None, Some(b"v")));
+        builder.build().to_vec()
+    }
+
+    fn control_batch(base_offset: Offset) -> Vec<u8> {
+        let mut builder = BatchBuilder::new().base_offset(base_offset).control();
+        builder.push(0, Some(&[0, 0, 0, 1]), Some(&[0; 6]));
+        builder.build().to_vec()
+    }
+
+    fn response(partition_index: i32, error_code: ErrorCode, records: Vec<u8>) -> FetchResponse<'static> {
+        let records = Records(if records.is_empty() { vec![] } else { vec![records.into()] });
+        let partition =
+            PartitionData { partition_index, error_code: error_code.code(), records, ..PartitionData::default() };
+        let topic = FetchableTopicResponse { topic: "", topic_id: Uuid::from_random(7), partitions: vec![partition] };
+        FetchResponse { responses: vec![topic], ..FetchResponse::default() }
+    }
+
+    fn asked(fetcher: &mut Fetcher, now: Time, broker: BrokerId) -> Option<Vec<(i32, Offset)>> {
+        let request = fetcher.next_request(now, broker)?;
+        let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+        Some(partitions.map(|partition| (partition.partition, partition.fetch_offset)).collect())
+    }
+
+    fn offsets(fetched: &[Fetched]) -> Vec<Result<Offset, ()>> {
+        let records = fetched.iter().flat_map(|one| one.outcome.as_ref().unwrap().records());
+        records.map(|record| record.map(|(_, record)| record.offset).map_err(|_| ())).collect()
+    }
+
+    #[test]
+    fn records_below_the_offset_asked_for_and_control_records_are_passed_over() {
+        let mut fetcher = fetcher(&[1]);
+        assert_eq!(asked(&mut fetcher, NOW, 1), Some(vec![(0, 10)]));
+        assert_eq!(asked(&mut fetcher, NOW, 1), None);
+        let records = [batch(8), control_batch(11), batch(12)].concat();
+        let fetched = fetcher.on_response(NOW, 1, response(0, ErrorCode::None, records));
+        assert_eq!(offsets(&fetched), [Ok(10), Ok(12), Ok(13), Ok(14)]);
+        assert_eq!(asked(&mut fetcher, NOW, 1), Some(vec![(0, 15)]));
+    }
+
+    #[test]
+    fn a_batch_cut_short_at_the_end_comes_whole_with_the_next_fetch() {
+        let mut fetcher = fetcher(&[1]);
+        asked(&mut fetcher, NOW, 1);
+        let mut records = [batch(10), batch(13)].concat();
+        records.truncate(records.len() - 1);
+        let fetched = fetcher.on_response(NOW, 1, response(0, ErrorCode::None, records));
+        assert_eq!(offsets(&fetched), [Ok(10), Ok(11), Ok(12)]);
+        assert_eq!(asked(&mut fetcher, NOW, 1), Some(vec![(0, 13)]));
+        assert!(fetcher.on_response(NOW, 1, response(0, ErrorCode::None, batch(13)[..20].to_vec())).is_empty());
+        assert_eq!(asked(&mut fetcher, NOW, 1), Some(vec![(0, 13)]));
+    }
+
+    #[test]
+    fn damage_is_an_error_and_not_the_end() {
+        let mut damaged = batch(13);
+        *damaged.last_mut().unwrap() ^= 1;
+        let mut wrong_magic = batch(13);
+        wrong_magic[16] = 1;
+        for bad in [damaged, wrong_magic] {
+            let mut fetcher = fetcher(&[1]);
+            asked(&mut fetcher, NOW, 1);
+            let fetched = fetcher.on_response(NOW, 1, response(0, ErrorCode::None, [batch(10), bad].concat()));
+            assert_eq!(offsets(&fetched), [Ok(10), Ok(11), Ok(12), Err(())]);
+        }
+    }
+
+    #[test]
+    fn each_leader_is_asked_for_its_own_and_the_first_listed_takes_turns() {
+        let mut fetcher = fetcher(&[1, 2, 1]);
+        assert_eq!(fetcher.leaders(), [1, 2]);
+        assert_eq!(asked(&mut fetcher, NOW, 1), Some(vec![(0, 10), (2, 10)]));
+        assert_eq!(asked(&mut fetcher, NOW, 2), Some(vec![(1, 10)]));
+        fetcher.on_response(NOW, 1, FetchResponse::default());
+        assert_eq!(asked(&mut fetcher, NOW, 1), Some(vec![(2, 10), (0, 10)]));
+    }
+
+    #[test]
+    fn an_error_that_may_heal_waits_and_asks_for_metadata_and_another_stops_until_seek() {
+        let mut fetcher = fetcher(&[1]);
+        asked(&mut fetcher, NOW, 1);
+        let fetched = fetcher.on_response(NOW, 1, response(0, ErrorCode::NotLeaderOrFollower, vec![]));
+        assert_eq!(fetched[0].outcome.as_ref().unwrap_err(), &ErrorCode::NotLeaderOrFollower);
+        assert!(fetcher.wants_metadata());
+        assert_eq!((asked(&mut fetcher, NOW, 1), fetcher.next_deadline()), (None, Some(100_000)));
+        let later = Time { monotonic_us: 100_000, ..NOW };
+        assert_eq!(asked(&mut fetcher, later, 1), Some(vec![(0, 10)]));
+        fetcher.on_response(later, 1, response(0, ErrorCode::OffsetOutOfRange, vec![]));
+        let later = Time { monotonic_us: 300_000, ..NOW };
+        assert_eq!((asked(&mut fetcher, later, 1), fetcher.next_deadline()), (None, None));
+        fetcher.seek(0, 40);
+        assert_eq!(asked(&mut fetcher, later, 1), Some(vec![(0, 40)]));
+    }
+
+    #[test]
+    fn after_a_lost_connection_the_new_leader_is_asked_from_the_same_offset() {
+        let mut fetcher = fetcher(&[1]);
+        asked(&mut fetcher, NOW, 1);
+        fetcher.on_disconnect(NOW, 1);
+        let partition = PartitionInfo { index: 0, leader: Some(2), leader_epoch: 5 };
+        let topic = Topic { id: Uuid::from_random(7), is_internal: false, partitions: vec![partition] };
+        let mut cluster = Cluster::default();
+        cluster.topics.insert("orders".to_owned(), topic);
+        fetcher.on_metadata(&cluster);
+        assert_eq!(fetcher.subscription(0).leader_epoch, 5);
+        let later = Time { monotonic_us: 100_000, ..NOW };
+        assert_eq!((asked(&mut fetcher, later, 1), asked(&mut fetcher, later, 2)), (None, Some(vec![(0, 10)])));
+    }
+
+    #[test]
+    fn partitions_that_nobody_asked_for_are_passed_over() {
+        let mut fetcher = fetcher(&[1]);
+        asked(&mut fetcher, NOW, 1);
+        assert!(fetcher.on_response(NOW, 1, response(3, ErrorCode::None, batch(10))).is_empty());
+        assert!(fetcher.on_response(NOW, 1, response(0, ErrorCode::None, batch(10))).is_empty());
+    }
+}

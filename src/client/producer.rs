@@ -416,3 +416,7 @@ fn find<'r>(response: &'r ProduceResponse, destination: &Destination) -> Option<
     let topic = response.responses.iter().find(|topic| is_named(topic.name, topic.topic_id))?;
     topic.partition_responses.iter().find(|partition| partition.index == destination.partition)
 }
+
+#[cfg(test)]
+#[path = "producer_tests.rs"]
+mod tests;
