@@ -19,6 +19,8 @@ use crate::record::{Record, TimestampType};
 use crate::types::{BrokerId, Deadline, Map, Offset, Time, Timestamp};
 
 const RETRY_BACKOFF_MS: u64 = 200;
+/// How long a partition may exist before it is consumed with the others.
+const METADATA_MAX_AGE_MS: u64 = 30_000;
 /// Kafka's special times of ListOffsets.
 const LATEST: Timestamp = -1;
 const EARLIEST: Timestamp = -2;
@@ -108,6 +110,7 @@ pub fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
         consumed: 0,
         last_record_us: happenings.now().monotonic_us,
         metadata_not_before: 0,
+        metadata_due: happenings.now().after_ms(METADATA_MAX_AGE_MS),
         is_warned: false,
         warned: Map::default(),
         client,
@@ -210,6 +213,7 @@ struct Consuming {
     consumed: u64,
     last_record_us: Deadline,
     metadata_not_before: Deadline,
+    metadata_due: Deadline,
     /// A lost connection is told once, until one is back.
     is_warned: bool,
     /// The last error told of each partition.
@@ -229,8 +233,8 @@ impl Consuming {
             if ends.is_some_and(|ends| ends <= now.monotonic_us) {
                 return Ok(());
             }
-            let refresh = self.fetcher.wants_metadata().then_some(self.metadata_not_before);
-            match happenings.wait([self.fetcher.next_deadline(), refresh, ends].into_iter().flatten().min()) {
+            let deadlines = [self.fetcher.next_deadline(), Some(self.refresh_at()), ends];
+            match happenings.wait(deadlines.into_iter().flatten().min()) {
                 None | Some(Happening::Input(_) | Happening::InputEnded(_)) => {}
                 Some(Happening::Interrupted) => return Ok(()),
                 Some(Happening::Frame { link, frame }) => {
@@ -260,8 +264,9 @@ impl Consuming {
     }
 
     fn send(&mut self, now: Time) -> Result<(), Failure> {
-        if self.fetcher.wants_metadata() && self.metadata_not_before <= now.monotonic_us {
+        if self.refresh_at() <= now.monotonic_us {
             self.metadata_not_before = now.after_ms(RETRY_BACKOFF_MS);
+            self.metadata_due = now.after_ms(METADATA_MAX_AGE_MS);
             self.refresh()?;
         }
         for broker in self.fetcher.leaders() {
@@ -275,17 +280,34 @@ impl Consuming {
         Ok(())
     }
 
+    fn refresh_at(&self) -> Deadline {
+        if self.fetcher.wants_metadata() { self.metadata_not_before } else { self.metadata_due }
+    }
+
     fn refresh(&mut self) -> Result<(), Failure> {
-        let topic = self.arguments.topic.clone();
+        let name = self.arguments.topic.clone();
         // Without any broker to ask, it is asked again.
-        let Ok(cluster) = self.client.refresh(Some(&[&topic])) else { return Ok(()) };
+        let Ok(cluster) = self.client.refresh(Some(&[&name])) else { return Ok(()) };
         self.fetcher.on_metadata(cluster);
-        match cluster.errors.get(&topic) {
-            Some(ErrorCode::UnknownTopicOrPartition) => {
-                Err(Failure::new(format_args!("topic {topic} has been deleted while it was consumed")))
-            }
-            _ => Ok(()),
+        let is_missing = cluster.errors.get(&name) == Some(&ErrorCode::UnknownTopicOrPartition);
+        let topic_id = self.fetcher.subscription(0).topic_id;
+        if is_missing || cluster.topics.get(&name).is_some_and(|topic| topic.id != topic_id) {
+            return Err(Failure::new(format_args!("topic {name} has been deleted while it was consumed")));
         }
+        if let (Some(topic), None) = (cluster.topics.get(&name), self.arguments.partition) {
+            // Partitions that were added meanwhile are read from their beginning.
+            for partition in topic.partitions.iter().skip(self.fetcher.subscriptions()) {
+                self.fetcher.subscribe(Subscription {
+                    topic: name.as_str().into(),
+                    topic_id: topic.id,
+                    partition: partition.index,
+                    leader: partition.leader,
+                    leader_epoch: partition.leader_epoch,
+                    offset: 0,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn lost(&mut self, now: Time, broker: BrokerId, reason: &str) {

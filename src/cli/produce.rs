@@ -20,7 +20,7 @@ use crate::protocol::{
     DescribeConfigsRequest, DescribeConfigsResponse, InitProducerIdRequest, InitProducerIdResponse, ProduceResponse,
 };
 use crate::record::Compression;
-use crate::types::{BrokerId, Deadline, Offset, ProducerEpoch, ProducerId, Time};
+use crate::types::{BrokerId, Deadline, Offset, ProducerEpoch, ProducerId, Time, TopicId};
 
 /// Lines are read no further while so much waits to be acknowledged.
 const BUFFERED_BYTES_MAX: usize = 32 << 20;
@@ -135,6 +135,7 @@ pub fn run(arguments: ProduceArguments) -> Result<(), Failure> {
         summary: Summary::default(),
         metadata_not_before: 0,
         is_warned: false,
+        topic_id: topic.id,
         client,
         arguments,
     };
@@ -201,6 +202,7 @@ fn max_message_bytes(client: &mut Client, topic: &str) -> usize {
 
 struct Producing {
     arguments: ProduceArguments,
+    topic_id: TopicId,
     client: Client,
     pipelines: Pipelines,
     producer: Producer,
@@ -332,12 +334,11 @@ impl Producing {
         // Without any broker to ask, the deadline of the records decides.
         let Ok(cluster) = self.client.refresh(Some(&[&topic])) else { return Ok(()) };
         self.producer.on_metadata(cluster);
-        match cluster.errors.get(&topic) {
-            Some(ErrorCode::UnknownTopicOrPartition) => {
-                Err(self.client.without_topic(&topic, ErrorCode::UnknownTopicOrPartition))
-            }
-            _ => Ok(()),
+        let is_missing = cluster.errors.get(&topic) == Some(&ErrorCode::UnknownTopicOrPartition);
+        if is_missing || cluster.topics.get(&topic).is_some_and(|topic| topic.id != self.topic_id) {
+            return Err(Failure::new(format_args!("topic {topic} has been deleted while it was produced to")));
         }
+        Ok(())
     }
 
     fn lost(&mut self, now: Time, broker: BrokerId, reason: &str) {

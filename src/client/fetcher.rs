@@ -75,9 +75,20 @@ struct Partition {
 
 impl Fetcher {
     pub fn new(config: FetcherConfig, subscriptions: Vec<Subscription>) -> Fetcher {
-        let partition = |subscription| Partition { subscription, not_before: 0, is_stopped: false };
-        let partitions = subscriptions.into_iter().map(partition).collect();
-        Fetcher { config, partitions, in_flight: BTreeMap::new(), cursor: 0, wants_metadata: false }
+        let (partitions, in_flight) = (Vec::new(), BTreeMap::new());
+        let mut fetcher = Fetcher { config, partitions, in_flight, cursor: 0, wants_metadata: false };
+        subscriptions.into_iter().for_each(|subscription| fetcher.subscribe(subscription));
+        fetcher
+    }
+
+    /// Reads one more partition, as the last of the list.
+    pub fn subscribe(&mut self, subscription: Subscription) {
+        self.partitions.push(Partition { subscription, not_before: 0, is_stopped: false });
+    }
+
+    /// How many partitions are read.
+    pub fn subscriptions(&self) -> usize {
+        self.partitions.len()
     }
 
     pub fn subscription(&self, subscription: usize) -> &Subscription {
