@@ -1,6 +1,7 @@
 //! The producer against brokers that answer as told: batching, pipelining, order, retries.
 
 use super::*;
+use crate::client::{PartitionInfo, Topic};
 use crate::protocol::decode_header;
 use crate::protocol::encode_request;
 use crate::protocol::leader::LeaderIdAndEpoch;
@@ -199,9 +200,8 @@ fn a_lost_connection_brings_everything_back_and_the_new_leader_gets_it() {
     }
     producer.on_disconnect(at_ms(10), 1);
     assert!(producer.wants_metadata() && !producer.is_idle());
-    let partition = super::super::PartitionInfo { index: 0, leader: Some(2), leader_epoch: 1 };
-    let topic =
-        super::super::Topic { id: Uuid::from_random(7), is_internal: false, partitions: vec![partition.clone()] };
+    let partition = PartitionInfo { index: 0, leader: Some(2), leader_epoch: 1 };
+    let topic = Topic { id: Uuid::from_random(7), is_internal: false, partitions: vec![partition.clone()] };
     let mut cluster = Cluster::default();
     cluster.topics.insert("orders".to_owned(), topic);
     producer.on_metadata(&cluster);
