@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -35,8 +36,12 @@ impl Broker {
         for text in fixed.iter().map(String::as_str).chain(overrides.iter().copied()) {
             command.args(["--override", text]);
         }
-        let broker = Broker { child: command.spawn().expect("our own binary"), address, directory };
-        wait_until("the broker listens", || TcpStream::connect(&broker.address).is_ok());
+        let mut broker = Broker { child: command.spawn().expect("our own binary"), address, directory };
+        wait_until("the broker listens", || {
+            let ended = broker.child.try_wait().expect("a child");
+            assert!(ended.is_none(), "the broker ended at its start: {ended:?}");
+            TcpStream::connect(&broker.address).is_ok()
+        });
         broker
     }
 
@@ -95,9 +100,18 @@ fn complaint(output: Output) -> String {
     text
 }
 
+/// Each address is given away once: the tests run side by side.
 fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
+    static GIVEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let mut given = GIVEN.lock().expect("no test fails while it holds the lock");
+        if !given.contains(&address) {
+            given.push(address.clone());
+            return address;
+        }
+    }
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
