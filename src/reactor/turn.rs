@@ -13,8 +13,8 @@ use super::doorbell::{Bedside, Doorbell};
 use super::files::Reads;
 use super::mesh::Mailbox;
 use super::net::{Net, NetLimits};
-use super::pin_to;
 use super::ring::{Completion, Ring, Token};
+use super::{exit_at_once, pin_to};
 use crate::metrics::Metrics;
 use crate::shard::{Effect, Event, FileChange, Message, Shard};
 use crate::types::{Deadline, ShardId, Time};
@@ -42,6 +42,10 @@ pub trait Decide {
     fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>);
     /// Nothing is dirty and nothing in flight.
     fn drained(&self) -> bool;
+    /// Why the process must not go on, if a file could not be written.
+    fn failure(&self) -> Option<&str> {
+        None
+    }
     /// What the shard itself counts.
     fn metrics(&self) -> &Metrics;
 }
@@ -69,6 +73,10 @@ impl Decide for Shard {
 
     fn drained(&self) -> bool {
         Shard::drained(self)
+    }
+
+    fn failure(&self) -> Option<&str> {
+        Shard::failure(self)
     }
 
     fn metrics(&self) -> &Metrics {
@@ -348,6 +356,12 @@ impl<S: Decide> Reactor<S> {
             self.shard.step(now, event, &mut self.effects);
         }
         self.shard.end_turn(now, &mut self.effects);
+        if let Some(failure) = self.shard.failure() {
+            exit_at_once(&format!(
+                "a file of a partition cannot be written: {failure}. The process ends now; what was acknowledged is in the \
+                 journal and is recovered at the next start. Check the device (dmesg, smartctl), then start again"
+            ));
+        }
     }
 
     fn perform(&mut self, now: Time) {

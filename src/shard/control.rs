@@ -140,6 +140,11 @@ impl Shard {
         for &topic in changed {
             self.apply_topic(now, topic, &before, effects);
         }
+        if self.is_registered() {
+            for (connection, frame) in std::mem::take(&mut self.early) {
+                self.on_request(now, connection, frame, effects);
+            }
+        }
         if self.id == ShardId(0) {
             self.on_image_applied(now, self.id, version, effects);
         } else {
@@ -233,8 +238,8 @@ impl Shard {
         dirs.iter().min_by_key(|dir| of(dir)).expect("there is at least one log directory").clone()
     }
 
-    /// The broker is registered and this core's image says so: clients can be told where it is.
-    pub fn is_ready(&self) -> bool {
+    /// This core's image has the registration of this start: clients can be told where the broker is.
+    pub(super) fn is_registered(&self) -> bool {
         self.image.broker(self.config.node_id).is_some_and(|broker| broker.incarnation == self.incarnation)
     }
 }

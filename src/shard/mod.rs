@@ -25,6 +25,8 @@ mod topics;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 pub use message::*;
 pub use recovery::*;
 pub use seam::*;
@@ -79,6 +81,8 @@ pub struct Shard {
     cold: cold::Cold,
     timers: BTreeMap<(Deadline, u64), Timer>,
     next_token: u64,
+    /// Requests that came before the broker's addresses of this start were known.
+    early: Vec<(ConnectionId, BytesMut)>,
     stopping: bool,
     pub metrics: Metrics,
 }
@@ -125,6 +129,7 @@ impl Shard {
             cold: cold::Cold::default(),
             timers: BTreeMap::new(),
             next_token: 1,
+            early: Vec::new(),
             stopping: false,
             metrics: Metrics::default(),
         };
@@ -185,9 +190,10 @@ impl Shard {
         self.timers.first_key_value().map(|(&(deadline, _), _)| deadline)
     }
 
-    /// False while the memory budget or the journal is spent: the sockets are then left unread.
+    /// False while the memory budget or the journal is spent, and until the broker's addresses of this start are known:
+    /// the sockets are then left unread.
     pub fn accepts_requests(&self) -> bool {
-        self.storage.accepts_requests(&self.journal)
+        self.is_registered() && self.storage.accepts_requests(&self.journal)
     }
 
     /// Begins a clean stop: parked fetches are answered, everything is written back and checkpointed.

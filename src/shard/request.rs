@@ -18,6 +18,10 @@ impl Shard {
         frame: BytesMut,
         effects: &mut Vec<Effect>,
     ) {
+        if !self.is_registered() {
+            self.early.push((connection, frame));
+            return;
+        }
         let Some(open) = self.connections.get_mut(&connection) else { return };
         let sequence = open.on_request();
         self.metrics

@@ -215,10 +215,17 @@ impl Shard {
                 self.respond(caller, effects, |writer| response.encode(writer, version));
             }
             ControllerReply::DeleteTopics(results) => {
+                // Versions before 3 do not know the code for a broker that deletes nothing.
+                let known = |error_code| match error_code {
+                    disabled if version < 3 && disabled == ErrorCode::TopicDeletionDisabled.code() => {
+                        ErrorCode::InvalidRequest.code()
+                    }
+                    error_code => error_code,
+                };
                 let responses = results.iter().map(|result| DeletableTopicResult {
                     name: result.name.as_deref(),
                     topic_id: result.id,
-                    error_code: code(&result.outcome),
+                    error_code: known(code(&result.outcome)),
                     error_message: message(&result.outcome),
                 });
                 let response = DeleteTopicsResponse { responses: responses.collect(), ..Default::default() };

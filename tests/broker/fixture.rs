@@ -17,6 +17,7 @@ pub struct Broker {
     pub directory: PathBuf,
     overrides: Vec<String>,
     child: Option<Child>,
+    prepare: fn(&mut Command),
     _keep: Option<tempfile::TempDir>,
 }
 
@@ -30,22 +31,45 @@ impl Broker {
         Broker::start_in(&directory, overrides, Some(keep))
     }
 
-    pub fn start_in(directory: &Path, overrides: &[&str], keep: Option<tempfile::TempDir>) -> Broker {
-        let port = free_port();
-        let overrides = overrides.iter().map(|text| text.to_string()).collect();
-        let mut broker = Broker { port, directory: directory.to_path_buf(), overrides, child: None, _keep: keep };
+    /// With something done to the process before it begins.
+    pub fn start_as(overrides: &[&str], prepare: fn(&mut Command)) -> Broker {
+        let keep = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test");
+        let directory = keep.path().to_path_buf();
+        let mut broker = Broker::idle(&directory, free_port(), overrides, Some(keep));
+        broker.prepare = prepare;
         broker.restart();
         broker
     }
 
-    pub fn command(&self) -> Command {
-        serve(&self.directory, self.port, &self.overrides)
+    /// Started by a command of the test's own.
+    pub fn start_command(directory: &Path, port: u16, command: Command) -> Broker {
+        let mut broker = Broker::idle(directory, port, &[], None);
+        broker.launch(command);
+        broker
+    }
+
+    fn idle(directory: &Path, port: u16, overrides: &[&str], keep: Option<tempfile::TempDir>) -> Broker {
+        let overrides = overrides.iter().map(|text| text.to_string()).collect();
+        let directory = directory.to_path_buf();
+        Broker { port, directory, overrides, child: None, prepare: |_| {}, _keep: keep }
+    }
+
+    pub fn start_in(directory: &Path, overrides: &[&str], keep: Option<tempfile::TempDir>) -> Broker {
+        let mut broker = Broker::idle(directory, free_port(), overrides, keep);
+        broker.restart();
+        broker
     }
 
     pub fn restart(&mut self) {
+        let mut command = serve(&self.directory, self.port, &self.overrides);
+        (self.prepare)(&mut command);
+        self.launch(command);
+    }
+
+    fn launch(&mut self, mut command: Command) {
         assert!(self.child.is_none());
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
-        let child = self.command().stdout(log.try_clone().expect("a handle")).stderr(log).spawn();
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log).spawn();
         self.child = Some(child.expect("the broker's binary"));
         let begin = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
@@ -87,6 +111,10 @@ impl Broker {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     pub fn pid(&self) -> u32 {
@@ -148,7 +176,8 @@ impl Broker {
         consumer.assign(&list).expect("an assignment");
         let mut records = Vec::new();
         while records.last().map_or(low, |(offset, _)| offset + 1) < high {
-            let message = consumer.poll(PATIENCE).expect("a record before patience ends").expect("no error");
+            let message = consumer.poll(PATIENCE).expect("a record before patience ends");
+            let message = message.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
             records.push((message.offset(), message.payload().unwrap_or_default().to_vec()));
         }
         records

@@ -2,6 +2,7 @@
 //! and silent clients. Servers listen on loopback, every test ends the ones it started.
 
 mod crash;
+mod device;
 mod fixture;
 mod hostile;
 mod start;
