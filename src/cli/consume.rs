@@ -27,6 +27,7 @@ const EARLIEST: Timestamp = -2;
 
 #[derive(Args, Debug)]
 pub struct ConsumeArguments {
+    /// The topic to consume
     topic: String,
     /// Consume this partition only
     #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]

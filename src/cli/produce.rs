@@ -29,6 +29,7 @@ const RETRY_BACKOFF_MS: u64 = 100;
 
 #[derive(Args, Debug)]
 pub struct ProduceArguments {
+    /// The topic to produce to
     topic: String,
     /// Read lines from this file instead of standard input
     #[arg(long, value_name = "PATH")]
@@ -42,6 +43,7 @@ pub struct ProduceArguments {
     /// Who must have a record before it counts: all in-sync replicas, the leader, or nobody
     #[arg(long, default_value = "all")]
     acks: Acks,
+    /// How batches are compressed
     #[arg(long, value_name = "CODEC", default_value = "none")]
     compression: Codec,
     /// How long a batch that is not full waits for more lines

@@ -48,6 +48,7 @@ enum TopicsCommand {
     },
     /// Delete topics and all their records
     Delete {
+        /// Topics to delete
         #[arg(required = true)]
         names: Vec<String>,
         #[command(flatten)]
@@ -57,6 +58,7 @@ enum TopicsCommand {
 
 #[derive(Args, Debug)]
 struct CreateArguments {
+    /// Letters, digits, '.', '_' and '-'
     name: String,
     /// Number of partitions [default: the broker's num.partitions]
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
