@@ -21,7 +21,7 @@ use crate::log::RecoveredLog;
 use crate::metadata::{Endpoint, MetadataImage};
 use crate::reactor::{
     Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, SocketOptions, Stop,
-    best_method, check_io_uring, check_limits, check_log_dir, exit_at_once, listen, mesh, probe_commit,
+    best_method, check_io_uring, check_limits, check_log_dir, check_place, exit_at_once, listen, mesh, probe_commit,
 };
 use crate::shard::{Shard, ShardStart};
 use crate::types::{PartitionId, ShardId, Uuid};
@@ -47,6 +47,9 @@ const OPEN_FILES_PER_CORE: std::ops::RangeInclusive<u64> = 32..=1024;
 const CONNECTIONS_MIN: u64 = 128;
 /// Messages on their way from one core to another that need no further memory.
 const MESH_CAPACITY: usize = 1024;
+
+/// A second signal within this time is the first one again.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// How the broker is to run, besides its configuration.
 pub struct ServeOptions {
@@ -108,6 +111,7 @@ fn prepare(mut config: BrokerConfig, dev: bool) -> Result<(BrokerConfig, Vec<Log
     config.check_cores(cores.len() as u16)?;
     let mut dirs = Vec::new();
     for path in &config.log_dirs {
+        check_place(path, dev)?;
         let dir = LogDir::take(path)?;
         check_log_dir(&dir.path, dev)?;
         dirs.push(dir);
@@ -451,16 +455,19 @@ impl Running {
         if let Err(error) = waiting {
             exit_at_once(&format!("cannot wait for signals: {error}"));
         }
-        let mut deadline = None;
+        let (mut asked_at, mut deadline) = (None, None);
         while self.ended.len() < self.doorbells.len() {
             let left = deadline.map_or(Duration::MAX, |at: Instant| at.saturating_duration_since(Instant::now()));
             match self.inbox.recv_timeout(left.min(Duration::from_secs(3600))) {
                 Ok(ProcessEvent::Asked) if deadline.is_none() => {
                     tracing::info!("stopping: no new connections, finishing what is under way, writing back");
+                    asked_at = Some(Instant::now());
                     deadline = Some(Instant::now() + patience);
                     self.stop.request();
                     self.doorbells.iter().for_each(Doorbell::ring);
                 }
+                // A supervisor may signal the process and its group: that is one wish.
+                Ok(ProcessEvent::Asked) if asked_at.is_some_and(|at: Instant| at.elapsed() < SAME_WISH) => {}
                 Ok(ProcessEvent::Asked) => {
                     tracing::warn!("asked twice: stopping at once; what was not written back is in the journal");
                     return false;

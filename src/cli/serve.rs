@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::broker::{self, ServeOptions};
@@ -79,12 +80,11 @@ impl Serve {
         broker::serve(config, &options).map_err(|problem| problem.0)
     }
 
-    /// Lines go to standard error; the runtime under the background executor only speaks when something is wrong.
+    /// Lines go to standard error. Of the runtime under the background executor only warnings are of interest.
     fn start_log(&self) {
-        let lines = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::from(self.log_level))
-            .with_writer(std::io::stderr)
-            .with_target(false);
+        let level = LevelFilter::from(self.log_level);
+        let filter = EnvFilter::new(format!("{level},glommio={}", level.min(LevelFilter::WARN)));
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
         match self.log_format {
             LogFormat::Json => lines.json().flatten_event(true).init(),
             LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).init(),

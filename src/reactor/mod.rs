@@ -30,7 +30,8 @@ pub use memory::{AlignedBuffer, PAGE_BYTES};
 pub use mesh::{Mailbox, mesh};
 pub use net::NetLimits;
 pub use probe::{
-    CommitProbe, Lack, best_method, check_io_uring, check_limits, check_log_dir, direct_file, mount_of, probe_commit,
+    CommitProbe, Lack, best_method, check_io_uring, check_limits, check_log_dir, check_place, direct_file, mount_of,
+    probe_commit,
 };
 pub use turn::{Decide, Published, Reactor, ReactorConfig, Stop};
 

@@ -118,16 +118,21 @@ fn raise(resource: Resource) -> u64 {
     soft
 }
 
-/// A log directory is on a disk, and its files can be written past the page cache. With `dev`, memory and /tmp will do.
-pub fn check_log_dir(directory: &str, dev: bool) -> Result<(), Lack> {
-    if !dev && let Some(found) = volatile_place(directory) {
-        return Err(Lack {
+/// A log directory, there already or not, is on a disk. With `dev`, memory and /tmp will do.
+pub fn check_place(directory: &str, dev: bool) -> Result<(), Lack> {
+    match volatile_place(directory) {
+        Some(found) if !dev => Err(Lack {
             what: "log directory",
             found: format!("{directory} on {found}"),
             needed: "a directory that survives a restart".into(),
             remedy: "Set log.dirs to a directory on a disk; to try things out, start with --dev".into(),
-        });
+        }),
+        _ => Ok(()),
     }
+}
+
+/// Files in this directory can be written past the page cache. With `dev`, the page cache will do.
+pub fn check_log_dir(directory: &str, dev: bool) -> Result<(), Lack> {
     let scratch = format!("{directory}/.probe-{}", std::process::id());
     let written = direct_file(&scratch, true).and_then(|file| write_durably(&file, &AlignedBuffer::new(PAGE_BYTES), 0));
     let _ = std::fs::remove_file(&scratch);
@@ -150,11 +155,13 @@ pub fn check_log_dir(directory: &str, dev: bool) -> Result<(), Lack> {
 }
 
 fn volatile_place(directory: &str) -> Option<String> {
-    let kind = file_system(directory);
+    // What does not exist yet will stand where the nearest directory above it does.
+    let path = std::path::absolute(directory).ok()?;
+    let path = path.ancestors().find_map(|above| std::fs::canonicalize(above).ok())?;
+    let kind = file_system(path.to_str()?);
     if matches!(kind.as_str(), "tmpfs" | "ramfs") {
         return Some(format!("{kind}, which is memory"));
     }
-    let path = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.into());
     let temporary = ["/tmp", "/var/tmp", "/dev/shm"].into_iter().find(|place| path.starts_with(place))?;
     Some(format!("{temporary}, which is cleaned up by the system"))
 }
@@ -333,8 +340,11 @@ mod tests {
         for place in ["/tmp", "/dev/shm"] {
             let directory = tempfile::tempdir_in(place).expect("a temporary directory");
             let path = directory.path().to_string_lossy();
-            let lack = check_log_dir(&path, false).expect_err("it does not last");
-            assert!(lack.remedy.contains("--dev") && lack.found.starts_with(&*path), "{lack}");
+            for path in [path.to_string(), format!("{path}/not/yet/there")] {
+                let lack = check_place(&path, false).expect_err("it does not last");
+                assert!(lack.remedy.contains("--dev") && lack.found.starts_with(&path), "{lack}");
+                assert_eq!(check_place(&path, true), Ok(()));
+            }
             assert_eq!(check_log_dir(&path, true), Ok(()));
             assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 0, "the probe cleans up");
         }
