@@ -86,8 +86,8 @@ impl Connection {
     fn hello(&mut self) -> Result<(), String> {
         let mut question = Some(self.session.hello());
         while let Some(pieces) = question {
-            write_all(&mut self.stream, &pieces).map_err(|error| error.to_string())?;
-            let frame = read_frame(&mut self.stream).map_err(|error| error.to_string())?;
+            write_all(&mut self.stream, &pieces).map_err(|error| lost(&error))?;
+            let frame = read_frame(&mut self.stream).map_err(|error| lost(&error))?;
             question = self.session.on_hello(frame).map_err(|error| error.to_string())?;
         }
         Ok(())
