@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{JoinHandle, Thread};
@@ -14,7 +14,7 @@ use std::time::Instant;
 use io_uring::{opcode, types};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::doorbell::Doorbell;
+use super::doorbell::{Doorbell, Messenger};
 use super::memory::{AlignedBuffer, PAGE_BYTES, whole_pages};
 use super::ring::{Completion, Ring, Token};
 use super::{exit_at_once, pin_to};
@@ -92,10 +92,13 @@ impl Commits {
         files: Vec<JournalFile>,
         in_flight_max: usize,
         core: Option<usize>,
+        ring: &Ring,
         doorbell: Doorbell,
     ) -> io::Result<Commits> {
         let backend = match method {
-            CommitMethod::Thread => Backend::Thread(CommitThread::start(in_flight_max, core, doorbell)?),
+            CommitMethod::Thread => {
+                Backend::Thread(CommitThread::start(in_flight_max, core, ring.descriptor(), doorbell)?)
+            }
             CommitMethod::RingDsync => Backend::Ring { fsync: false },
             CommitMethod::RingFsync => Backend::Ring { fsync: true },
         };
@@ -215,13 +218,19 @@ struct CommitThread {
 }
 
 impl CommitThread {
-    fn start(in_flight_max: usize, core: Option<usize>, doorbell: Doorbell) -> io::Result<CommitThread> {
+    fn start(
+        in_flight_max: usize,
+        core: Option<usize>,
+        sleeper: RawFd,
+        doorbell: Doorbell,
+    ) -> io::Result<CommitThread> {
         let (orders, mut inbox) = RingBuffer::<Order>::new(in_flight_max.max(1));
         let (mut returns, returned) = RingBuffer::new(in_flight_max.max(1));
         let written = Arc::new(AtomicU64::new(0));
         let count = written.clone();
         let handle = std::thread::Builder::new().name("gannet-commit".into()).spawn(move || {
             pin_to(core);
+            let mut messenger = Messenger::new(doorbell, sleeper);
             loop {
                 let Ok(order) = inbox.pop() else {
                     if inbox.is_abandoned() {
@@ -237,7 +246,7 @@ impl CommitThread {
                 // Before the count, so that whoever sees the count finds the buffer.
                 let _ = returns.push(order.buffer);
                 count.fetch_add(1, Ordering::Release);
-                doorbell.ring();
+                messenger.ring();
             }
         })?;
         Ok(CommitThread {
@@ -304,7 +313,7 @@ mod tests {
     use super::*;
     use crate::reactor::doorbell::Bedside;
 
-    fn commits(method: CommitMethod) -> (tempfile::TempDir, Commits) {
+    fn commits(method: CommitMethod, ring: &Ring) -> (tempfile::TempDir, Commits) {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("journal-0-0");
         let file = OpenOptions::new().create_new(true).write(true).open(&path).expect("a new file");
@@ -312,14 +321,14 @@ mod tests {
         let journal = JournalFile { file: Arc::new(file), path: path.to_string_lossy().into() };
         let doorbell = Doorbell::new().expect("an eventfd");
         let _ = Bedside::new(doorbell.clone());
-        (directory, Commits::start(method, vec![journal], 2, None, doorbell).expect("started"))
+        (directory, Commits::start(method, vec![journal], 2, None, ring, doorbell).expect("started"))
     }
 
     #[test]
     fn every_method_writes_what_was_encoded_and_reports_in_order() {
         for method in CommitMethod::ALL {
-            let (directory, mut commits) = commits(method);
             let mut ring = Ring::new(16).expect("io_uring is allowed here");
+            let (directory, mut commits) = commits(method, &ring);
             let (mut done, mut completions) = (Vec::new(), Vec::new());
             for round in 0..10u64 {
                 for half in 0..2 {

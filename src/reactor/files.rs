@@ -9,7 +9,7 @@ use bytes::Bytes;
 use io_uring::{opcode, types};
 
 use super::lru::Lru;
-use super::memory::{AlignedBuffer, PAGE_BYTES};
+use super::memory::{BufferPool, PAGE_BYTES, PooledBuffer, whole_pages};
 use super::ring::{Completion, Ring, Token};
 use crate::shard::{Event, FileError, FileName, OperationId};
 
@@ -26,6 +26,7 @@ pub struct Reads {
     open: Lru<FileName, Rc<OwnedFd>>,
     under_way: Vec<Option<Reading>>,
     free: Vec<u32>,
+    pool: BufferPool,
 }
 
 struct Reading {
@@ -38,7 +39,9 @@ struct Reading {
     /// Some file systems in memory have no direct I/O.
     direct: bool,
     descriptor: Option<Rc<OwnedFd>>,
-    buffer: AlignedBuffer,
+    buffer: PooledBuffer,
+    /// Of the buffer, so much is read, in whole pages.
+    wanted: usize,
     filled: usize,
 }
 
@@ -60,7 +63,7 @@ impl Reading {
 
 impl Reads {
     pub fn new(open_files_max: usize) -> Reads {
-        Reads { open: Lru::new(open_files_max), under_way: Vec::new(), free: Vec::new() }
+        Reads { open: Lru::new(open_files_max), under_way: Vec::new(), free: Vec::new(), pool: BufferPool::default() }
     }
 
     pub fn is_quiet(&self) -> bool {
@@ -70,10 +73,12 @@ impl Reads {
     pub fn begin(&mut self, ring: &mut Ring, operation: OperationId, file: FileName, position: u64, length: u32) {
         let path = CString::new(file.to_string()).expect("names of partitions hold no zero byte");
         let before = (position % PAGE_BYTES as u64) as usize;
-        let buffer = AlignedBuffer::new(before + length as usize);
+        let wanted = whole_pages(before + length as usize);
+        let buffer = self.pool.take(wanted);
         let descriptor = self.open.get(&file).cloned();
         let length = length as usize;
-        let reading = Reading { operation, file, path, position, length, direct: true, descriptor, buffer, filled: 0 };
+        let reading =
+            Reading { operation, file, path, position, length, direct: true, descriptor, buffer, wanted, filled: 0 };
         let index = self.free.pop().unwrap_or_else(|| {
             self.under_way.push(None);
             (self.under_way.len() - 1) as u32
@@ -93,7 +98,7 @@ impl Reads {
             unsafe { ring.push(entry, Token::Open(index)) };
             return;
         };
-        let rest = &mut reading.buffer[reading.filled..];
+        let rest = &mut reading.buffer[reading.filled..reading.wanted];
         let length = rest.len().min(1 << 30) as u32;
         let entry = opcode::Read::new(types::Fd(descriptor.as_raw_fd()), rest.as_mut_ptr(), length)
             .offset(reading.position - reading.position % PAGE_BYTES as u64 + reading.filled as u64)
@@ -129,7 +134,7 @@ impl Reads {
                 let count = completion.result as usize;
                 reading.filled += count;
                 // The file ends where a read returns nothing or no whole pages.
-                if reading.filled == reading.buffer.len() || count == 0 || !count.is_multiple_of(PAGE_BYTES) {
+                if reading.filled == reading.wanted || count == 0 || !count.is_multiple_of(PAGE_BYTES) {
                     return self.end(index).map(Reading::finish);
                 }
             }

@@ -3,6 +3,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What every direct-I/O position, length and address is a multiple of.
 pub const PAGE_BYTES: usize = 4096;
@@ -67,6 +68,62 @@ impl AsRef<[u8]> for AlignedBuffer {
     }
 }
 
+/// Buffers that come back when their last reader, on whatever core, lets go: fresh memory would cost a page fault for every
+/// page and a clearing.
+#[derive(Clone, Default)]
+pub struct BufferPool(Arc<Mutex<Vec<AlignedBuffer>>>);
+
+impl BufferPool {
+    const KEPT_MAX: usize = 32;
+    const KEPT_BYTES_MAX: usize = 2 << 20;
+
+    /// At least `bytes` long, and what is in it is old.
+    pub fn take(&self, bytes: usize) -> PooledBuffer {
+        let fits = |buffer: &AlignedBuffer| buffer.len() >= bytes && buffer.len() <= 4 * whole_pages(bytes);
+        let kept = {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.iter().position(fits).map(|index| kept.swap_remove(index))
+        };
+        let fresh = || AlignedBuffer::new(bytes.next_power_of_two().min(Self::KEPT_BYTES_MAX).max(bytes));
+        PooledBuffer { buffer: Some(kept.unwrap_or_else(fresh)), pool: self.clone() }
+    }
+}
+
+/// One buffer of a pool, to which it returns when dropped.
+pub struct PooledBuffer {
+    buffer: Option<AlignedBuffer>,
+    pool: BufferPool,
+}
+
+impl Deref for PooledBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.buffer.as_ref().expect("present until dropped")
+    }
+}
+
+impl DerefMut for PooledBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.buffer.as_mut().expect("present until dropped")
+    }
+}
+
+impl AsRef<[u8]> for PooledBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Drop for PooledBuffer {
+    fn drop(&mut self) {
+        let mut kept = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = self.buffer.take().filter(|buffer| buffer.len() <= BufferPool::KEPT_BYTES_MAX);
+        if kept.len() < BufferPool::KEPT_MAX {
+            kept.extend(buffer);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +136,18 @@ mod tests {
             assert!((buffer.as_ptr() as usize).is_multiple_of(PAGE_BYTES));
             assert!(buffer.iter().all(|byte| *byte == 0));
         }
+    }
+
+    #[test]
+    fn a_buffer_returns_to_its_pool_from_any_thread_and_a_huge_one_does_not() {
+        let pool = BufferPool::default();
+        let first = pool.take(100_000);
+        let address = first.as_ptr() as usize;
+        assert!(first.len() >= 100_000);
+        std::thread::spawn(move || drop(first)).join().expect("no panic");
+        assert_eq!(pool.take(90_000).as_ptr() as usize, address);
+        assert_ne!(pool.take(100).as_ptr() as usize, address, "far larger than asked for");
+        drop(pool.take(BufferPool::KEPT_BYTES_MAX + 1));
+        assert!(pool.0.lock().expect("no panic").iter().all(|buffer| buffer.len() <= BufferPool::KEPT_BYTES_MAX));
     }
 }

@@ -248,21 +248,19 @@ fn probe_on(path: &str, cores: &[usize]) -> io::Result<Vec<CommitProbe>> {
     measuring.join().unwrap_or_else(|_| Err(io::Error::other("the measuring thread died")))
 }
 
-/// The method to use: the thread, unless another is clearly better where it is worst.
+/// The method to use: the thread, unless another is clearly better where it is worst and no worse where it is best.
 pub fn best_method(probes: &[CommitProbe]) -> Option<CommitProbe> {
-    let thread = probes.iter().find(|probe| probe.method == CommitMethod::Thread).copied();
     let best = probes.iter().min_by_key(|probe| probe.worst_us).copied()?;
-    match thread {
-        Some(thread) if best.worst_us * 4 >= thread.worst_us * 3 => Some(thread),
-        _ => Some(best),
-    }
+    let thread = probes.iter().find(|probe| probe.method == CommitMethod::Thread).copied().unwrap_or(best);
+    let better = best.worst_us * 4 < thread.worst_us * 3 && best.idle_us <= thread.idle_us;
+    Some(if better { best } else { thread })
 }
 
 fn median_us(method: CommitMethod, journal: JournalFile, core: Option<usize>) -> io::Result<u64> {
     let mut ring = Ring::new(8)?;
     let doorbell = Doorbell::new()?;
     let mut bedside = Bedside::new(doorbell.clone());
-    let mut commits = Commits::start(method, vec![journal], 1, core, doorbell)?;
+    let mut commits = Commits::start(method, vec![journal], 1, core, &ring, doorbell)?;
     let (mut times, mut completions) = (Vec::new(), Vec::new());
     let start = Instant::now();
     while times.len() < PROBE_WRITES_MAX && (start.elapsed() < PROBE_TIME || times.len() < 3) {
@@ -277,7 +275,8 @@ fn median_us(method: CommitMethod, journal: JournalFile, core: Option<usize>) ->
             for completion in completions.drain(..) {
                 match completion.token {
                     Token::CommitWrite(index) | Token::CommitFlush(index) => commits.on_completion(index, completion),
-                    _ => bedside.on_rung(),
+                    Token::Doorbell => bedside.on_rung(),
+                    _ => {}
                 }
             }
             times.extend(commits.take_committed().map(|(_, took_us)| took_us));
@@ -354,13 +353,14 @@ mod tests {
 
     #[test]
     fn the_thread_stays_unless_another_method_is_clearly_better() {
-        let probe = |method, worst_us| CommitProbe { method, worst_us, idle_us: 1 };
+        let probe = |method, (worst_us, idle_us)| CommitProbe { method, worst_us, idle_us };
         let choose = |thread, dsync| {
             let probes = [probe(CommitMethod::Thread, thread), probe(CommitMethod::RingDsync, dsync)];
             best_method(&probes).expect("two were measured").method
         };
-        assert_eq!(choose(100, 80), CommitMethod::Thread);
-        assert_eq!(choose(100, 60), CommitMethod::RingDsync);
+        assert_eq!(choose((100, 10), (80, 10)), CommitMethod::Thread);
+        assert_eq!(choose((100, 10), (60, 11)), CommitMethod::Thread);
+        assert_eq!(choose((100, 10), (60, 10)), CommitMethod::RingDsync);
         assert!(best_method(&[]).is_none());
     }
 

@@ -2,6 +2,7 @@
 //! used by that thread alone. It knows nothing of sockets or files.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use super::memory::AlignedBuffer;
 pub enum Token {
     /// The doorbell's eventfd was read.
     Doorbell,
+    /// Another thread's message: look into the inboxes.
+    Woken,
     /// A connection came in at this listener.
     Accept(u32),
     /// Bytes for this connection slot.
@@ -32,7 +35,7 @@ pub enum Token {
 }
 
 impl Token {
-    fn pack(self) -> u64 {
+    pub fn pack(self) -> u64 {
         let (kind, index) = match self {
             Token::Doorbell => (0u64, 0),
             Token::Accept(index) => (1, index),
@@ -42,6 +45,7 @@ impl Token {
             Token::CommitFlush(index) => (5, index),
             Token::Open(index) => (6, index),
             Token::Read(index) => (7, index),
+            Token::Woken => (8, 0),
         };
         kind << 32 | u64::from(index)
     }
@@ -57,6 +61,7 @@ impl Token {
             5 => Token::CommitFlush(index),
             6 => Token::Open(index),
             7 => Token::Read(index),
+            8 => Token::Woken,
             kind => unreachable!("the kernel returns the user data it was given, not {kind}"),
         }
     }
@@ -123,6 +128,11 @@ impl Ring {
             }
         }
         Err(refusal.expect("the ladder has a step"))
+    }
+
+    /// For messages from other rings.
+    pub fn descriptor(&self) -> RawFd {
+        self.ring.as_raw_fd()
     }
 
     /// How often the kernel was entered.
@@ -276,6 +286,7 @@ mod tests {
     fn a_token_comes_back_as_it_was() {
         for token in [
             Token::Doorbell,
+            Token::Woken,
             Token::Accept(3),
             Token::Receive(u32::MAX),
             Token::Send(0),

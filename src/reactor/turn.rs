@@ -192,6 +192,7 @@ impl<S: Decide> Reactor<S> {
             config.journal,
             config.commits_in_flight_max,
             config.core,
+            &ring,
             config.doorbell.clone(),
         )?;
         let background = Background::start(config.core, config.open_files_max, config.doorbell.clone())?;
@@ -326,6 +327,7 @@ impl<S: Decide> Reactor<S> {
         for completion in completions.drain(..) {
             match completion.token {
                 Token::Doorbell => self.bedside.on_rung(),
+                Token::Woken => {}
                 Token::Accept(listener) => net.on_accept(ring, listener, completion, now, events),
                 Token::Receive(slot) => net.on_receive(ring, slot, completion, now, welcome, events),
                 Token::Send(slot) => net.on_sent(ring, slot, completion, now, events),
