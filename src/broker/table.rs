@@ -112,10 +112,10 @@ fn data(dir: &LogDir) -> String {
 
 fn size(bytes: u64) -> String {
     match bytes {
-        0..=1023 => format!("{bytes} B"),
-        ..=1_048_575 => format!("{} KiB", bytes >> 10),
-        ..=1_073_741_823 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+        ..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes >> 10),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
+        1_073_741_824.. => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
     }
 }
 

@@ -368,7 +368,7 @@ mod tests {
         let parts = |connection: &mut Connection| {
             let header = connection.gather().expect("something to send");
             // SAFETY: valid until `on_sent`.
-            unsafe { (&(*header)).msg_iovlen as usize }
+            unsafe { (*header).msg_iovlen }
         };
         assert_eq!(parts(&mut connection), 3);
         assert!(connection.gather().is_none(), "one send at a time");
