@@ -113,8 +113,7 @@ impl Sessions {
                 }
                 let before = session.partitions.len();
                 for topic in &request.forgotten_topics_data {
-                    let (name, topic_id) = resolve(topic.topic, topic.topic_id);
-                    session.forget(topic_id, &name, &topic.partitions);
+                    session.forget(topic.topic_id, topic.topic, &topic.partitions);
                 }
                 session.update(named, &resolve);
                 self.partitions = self.partitions + session.partitions.len() - before;
@@ -198,8 +197,11 @@ impl Session {
         self.positions = self.partitions.iter().enumerate().map(|(position, p)| (p.key(), position)).collect();
     }
 
-    fn forget(&mut self, topic_id: TopicId, topic: &Arc<str>, indexes: &[i32]) {
-        self.partitions.retain(|p| !(p.topic_id == topic_id && p.topic == *topic && indexes.contains(&p.index)));
+    /// By what the client calls it: the topic may be gone by now, and with it the other half of its identity.
+    fn forget(&mut self, topic_id: TopicId, topic: &str, indexes: &[i32]) {
+        let by_id = self.by_id;
+        let is_it = |p: &SessionPartition| if by_id { p.topic_id == topic_id } else { &*p.topic == topic };
+        self.partitions.retain(|p| !(is_it(p) && indexes.contains(&p.index)));
         self.find_positions();
     }
 
