@@ -63,6 +63,8 @@ struct Limits {
 /// A segment that gets its exact length and its index files.
 struct Closing {
     segment: Offset,
+    /// What the file is cut to, and its index files describe.
+    length: u64,
     /// Operations that have not ended; 0 while the index is being completed.
     operations: usize,
     failed: bool,
@@ -241,6 +243,9 @@ impl Shard {
         storage.dirty_bytes += bytes;
         storage.order.push_back(id);
         storage.open_ended.insert(id);
+        if storage.stop == Stop::Done {
+            storage.stop = Stop::Wanted;
+        }
         let log = &self.partitions[&id].log;
         if log.dirty_bytes() >= storage.limits.write_back_bytes {
             storage.make_ready(id);
@@ -422,7 +427,7 @@ impl Shard {
     }
 
     fn close_segment(&mut self, now: Time, id: PartitionId, base_offset: Offset, effects: &mut Vec<Effect>) {
-        self.storage.closing.insert(id, Closing { segment: base_offset, operations: 0, failed: false });
+        self.storage.closing.insert(id, Closing { segment: base_offset, length: 0, operations: 0, failed: false });
         let partition = self.partitions.get_mut(&id).expect("the caller found it");
         let segment = partition.log.segment_mut(base_offset).expect("the caller found it");
         if segment.is_indexed() {
@@ -473,7 +478,9 @@ impl Shard {
         self.storage.touched.insert(file.clone());
         let operation = self.operate(Operation::Close { partition: id });
         effects.push(Effect::File { operation, change: FileChange::Truncate { file, length } });
-        self.storage.closing.get_mut(&id).expect("closing").operations += 1;
+        let closing = self.storage.closing.get_mut(&id).expect("closing");
+        closing.length = length;
+        closing.operations += 1;
     }
 
     fn on_close_step(&mut self, now: Time, id: PartitionId, outcome: Result<(), FileError>) {
@@ -488,6 +495,8 @@ impl Shard {
         if closing.failed {
             let directory = partition.directory.clone();
             self.on_no_space(now, log_dir(&directory));
+        } else if partition.log.segment_mut(closing.segment).is_none_or(|segment| segment.size != closing.length) {
+            // It grew meanwhile, as an active one may while requests are still answered: it is closed again.
         } else if partition.log.segments().last().is_some_and(|active| active.base_offset == closing.segment) {
             self.storage.open_ended.remove(&id);
             partition.log.on_active_closed();
@@ -526,7 +535,10 @@ impl Shard {
         }
         if let Stage::Close { waiting } = &mut round.stage {
             waiting.retain(|id| self.storage.open_ended.contains(id));
-            let mut ids: Vec<_> = waiting.iter().copied().filter(|id| !self.storage.closing.contains_key(id)).collect();
+            let is_written =
+                |id: &PartitionId| self.partitions.get(id).is_none_or(|partition| partition.log.dirty_bytes() == 0);
+            let is_closable = |id: &PartitionId| !self.storage.closing.contains_key(id) && is_written(id);
+            let mut ids: Vec<_> = waiting.iter().copied().filter(is_closable).collect();
             ids.sort_unstable();
             for id in ids {
                 let active = self.partitions.get(&id).and_then(|partition| partition.log.active_segment());
@@ -605,7 +617,11 @@ impl Shard {
         self.metrics.checkpoints += 1;
         match round.upto {
             Some(upto) => self.journal.on_checkpoint(upto),
-            None => self.storage.stop = Stop::Done,
+            // What was still under way when the stop began may have been appended since: then there is another last round.
+            None if self.storage.open_ended.is_empty() && self.storage.dirty_bytes == 0 => {
+                self.storage.stop = Stop::Done;
+            }
+            None => {}
         }
     }
 
