@@ -397,6 +397,16 @@ impl Log {
         }
     }
 
+    /// The same from memory, for what no file has yet: behind a restart, appends are not indexed before what was there.
+    pub fn index_from_tail(&mut self, base_offset: Offset) {
+        let interval = self.config.index_interval_bytes as u64;
+        let Some(segment) = self.segments.iter_mut().find(|segment| segment.base_offset == base_offset) else { return };
+        let from = self.tail.from(base_offset).skip_while(|batch| batch.segment < base_offset);
+        for batch in from.take_while(|batch| batch.segment == base_offset) {
+            segment.index_batch(&batch.batch.header(), u64::from(batch.position), interval);
+        }
+    }
+
     /// Batches in memory from `offset` on.
     pub fn tail_from(&self, offset: Offset) -> impl Iterator<Item = &RecordBatch> {
         self.tail.from(offset).map(|batch| &batch.batch)

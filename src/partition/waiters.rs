@@ -13,10 +13,11 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// `token` is owed an answer once the high watermark reaches `offset`.
+    /// `token` is owed an answer once the high watermark reaches `offset`. Appends come in offset order; a repeated batch
+    /// waits for where its first copy stands, which is further ahead.
     pub fn park_acknowledgement(&mut self, offset: Offset, token: u64) {
-        assert!(self.acknowledgements.back().is_none_or(|&(last, _)| last <= offset), "appends come in offset order");
-        self.acknowledgements.push_back((offset, token));
+        let behind = self.acknowledgements.iter().rev().take_while(|&&(parked, _)| parked > offset).count();
+        self.acknowledgements.insert(self.acknowledgements.len() - behind, (offset, token));
     }
 
     /// `token` wants to look again when the high watermark moves.
@@ -63,5 +64,16 @@ mod tests {
         assert_eq!(waiters.next_acknowledged(4), Some(11));
         assert_eq!(waiters.next_acknowledged(4), None);
         assert_eq!(waiters.next_acknowledged(5), Some(12));
+    }
+
+    #[test]
+    fn a_batch_sent_again_before_it_is_durable_waits_for_its_first_copy() {
+        let mut waiters = Waiters::default();
+        waiters.park_acknowledgement(3, 10);
+        waiters.park_acknowledgement(5, 11);
+        waiters.park_acknowledgement(3, 12);
+        assert_eq!(waiters.next_acknowledged(4), Some(10));
+        assert_eq!(waiters.next_acknowledged(4), Some(12));
+        assert_eq!(waiters.next_acknowledged(4), None);
     }
 }

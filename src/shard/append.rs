@@ -18,6 +18,8 @@ struct PendingAppend {
     from: ShardId,
     ticket: Ticket,
     results: Vec<AppendResult>,
+    /// By the index of their results: which partitions these are of.
+    partitions: Vec<PartitionId>,
     /// Partitions whose high watermark has not come far enough.
     waiting: usize,
 }
@@ -33,17 +35,19 @@ impl Shard {
     ) {
         let token = self.token();
         let Append { acks, zstd_allowed, parts } = append;
-        let mut pending = PendingAppend { from, ticket, results: Vec::with_capacity(parts.len()), waiting: 0 };
+        let results = Vec::with_capacity(parts.len());
+        let mut pending = PendingAppend { from, ticket, results, partitions: Vec::new(), waiting: 0 };
         for AppendPart { part, partition, records } in parts {
             let outcome = self.append_batch(now, partition, records, zstd_allowed);
             if let Ok((_, Some(offset))) = outcome
                 && acks != 0
             {
-                let partition = self.partitions.get_mut(&partition).expect("just appended to");
-                partition.waiters.park_acknowledgement(offset, token);
+                let waiters = &mut self.partitions.get_mut(&partition).expect("just appended to").waiters;
+                waiters.park_acknowledgement(offset, token);
                 pending.waiting += 1;
             }
             pending.results.push(AppendResult { part, outcome: outcome.map(|(outcome, _)| outcome) });
+            pending.partitions.push(partition);
         }
         if pending.waiting == 0 {
             self.answer_append(pending, effects);
@@ -121,9 +125,9 @@ impl Shard {
     }
 
     /// A partition went away: whoever waits for it learns that it cannot be known what became of the records.
-    pub(super) fn on_append_abandoned(&mut self, token: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn on_append_abandoned(&mut self, id: PartitionId, token: u64, effects: &mut Vec<Effect>) {
         if let Some(pending) = self.appends.pending.get_mut(&token) {
-            for result in &mut pending.results {
+            for (result, _) in pending.results.iter_mut().zip(&pending.partitions).filter(|(_, of)| **of == id) {
                 result.outcome = Err(AppendError::new(ErrorCode::UnknownTopicOrPartition));
             }
             self.on_acknowledged(token, effects);

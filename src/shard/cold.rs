@@ -171,11 +171,14 @@ impl Shard {
 
     /// Reads the next chunk, at least `needed` bytes; goes to the next segment at the end of one.
     fn read_on(&mut self, now: Time, mut scan: Scan, needed: usize, effects: &mut Vec<Effect>) {
-        let Some(partition) = self.partitions.get(&scan.partition) else {
+        let Some(partition) = self.partitions.get_mut(&scan.partition) else {
             return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
         };
         let available = partition.log.written_position_of(scan.segment);
         if scan.position >= available {
+            if matches!(scan.goal, Goal::Index { .. }) {
+                partition.log.index_from_tail(scan.segment);
+            }
             let next = partition.log.segment_after(scan.segment);
             return match (next, &scan.goal) {
                 (Some(next), Goal::Records(_)) => {
@@ -313,6 +316,14 @@ impl Shard {
                 self.end_scan(now, scan, Err(ErrorCode::CorruptMessage), effects);
             }
             None if full => self.end_scan(now, scan, Ok(Vec::new()), effects),
+            None if cut_short => {
+                let file =
+                    FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind: FileKind::Log };
+                let (found, needed) = (scan.position + bytes.len() as u64, scan.position + u64::from(scan.length));
+                error!(%file, found, needed, "a segment is shorter than what was written to it; restore it from a replica or a backup");
+                self.metrics.corrupt_batches += 1;
+                self.end_scan(now, scan, Err(ErrorCode::CorruptMessage), effects);
+            }
             None => {
                 scan.position += passed as u64;
                 self.read_on(now, scan, 0, effects);

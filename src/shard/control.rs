@@ -207,7 +207,7 @@ impl Shard {
         let Some(mut partition) = self.partitions.remove(&id) else { return };
         let (acknowledgements, fetches) = partition.waiters.take_all();
         for token in acknowledgements {
-            self.on_append_abandoned(token, effects);
+            self.on_append_abandoned(id, token, effects);
         }
         for token in fetches {
             self.retry_fetch(now, token, effects);

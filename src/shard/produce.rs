@@ -141,6 +141,9 @@ impl Shard {
         if produce.outstanding == 0 {
             let produce = self.produces.pending.remove(&ticket).expect("just seen");
             self.answer_produce(produce, effects);
+            // Not kept until their deadline: a client may allow half a minute, and send a million requests in it.
+            let Produces { pending, deadlines, .. } = &mut self.produces;
+            while deadlines.pop_front_if(|(_, ticket)| !pending.contains_key(ticket)).is_some() {}
         }
     }
 

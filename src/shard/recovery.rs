@@ -107,12 +107,14 @@ pub fn recover(
         entries.entry(entry.partition).or_default().push(entry.batch);
     }
     let checkpoints = journal::merge(checkpoints);
-    let mut directories: BTreeMap<(String, i32), FoundPartition> =
-        partitions.into_iter().map(|found| ((found.topic.clone(), found.index), found)).collect();
+    let mut directories = Directories::default();
+    for found in partitions {
+        directories.by_name.entry((found.topic.clone(), found.index)).or_default().push(found);
+    }
     let mut entries_of = |id: PartitionId| entries.remove(&id).unwrap_or_default();
 
     let (topic, index) = FoundPartition::parse_name(METADATA_DIRECTORY).expect("a partition's name");
-    let directory = directories.remove(&(topic, index));
+    let directory = directories.take((topic, index), |_| true);
     let is_new = directory.is_none();
     let (directory, segments) = match directory {
         Some(found) => (found.directory, found.segments),
@@ -123,30 +125,45 @@ pub fn recover(
     let image = replay(MetadataImage::new(cluster_id, config.clone()), &directory, &log, read)?;
     let mut planned = vec![RecoveredPartition { id, directory, is_new, log }];
 
-    let mut strays = Vec::new();
     let mut log_dirs = config.log_dirs.iter().cycle();
     for topic in image.topics() {
         for index in 0..topic.partitions.len() as i32 {
             let id = PartitionId { topic: topic.id, index };
-            let found = directories.remove(&(topic.name.to_string(), index));
-            let (directory, is_new, segments) = match found {
-                Some(found) if found.topic_id.is_none_or(|of| of == topic.id) => {
-                    (found.directory, found.topic_id.is_none(), found.segments)
-                }
-                other => {
-                    // What stands there belonged to a former topic of the same name.
-                    strays.extend(other.map(|found| found.directory));
+            let checkpoint = checkpoints.get(&id);
+            // Of a directory without an owner's name nothing was ever synced, unless a table says so.
+            let is_its = |found: &FoundPartition| found.topic_id.map_or(checkpoint.is_some(), |of| of == topic.id);
+            let (directory, is_new, segments) = match directories.take((topic.name.to_string(), index), is_its) {
+                Some(found) => (found.directory, found.topic_id.is_none(), found.segments),
+                None => {
                     let log_dir = log_dirs.next().expect("there is at least one log directory");
                     (format!("{log_dir}/{}-{index}", topic.name).into(), true, Vec::new())
                 }
             };
-            let log = recover_log(checkpoints.get(&id), &directory, segments, entries_of(id), read)?;
+            let log = recover_log(checkpoint, &directory, segments, entries_of(id), read)?;
             planned.push(RecoveredPartition { id, directory, is_new, log });
         }
     }
-    strays.extend(directories.into_values().map(|found| found.directory));
+    // What is left belonged to topics that are no more, some perhaps under the name of a present one.
+    let strays = directories.by_name.into_values().flatten().map(|found| found.directory).collect();
     let after_crash = !stopped_in_order && image.version() > 0;
     Ok(Recovery { image, next_generation: recovered.next_generation, partitions: planned, strays, after_crash })
+}
+
+/// What was found, by the name of the directory: several log directories may each hold one of the same name, if a topic
+/// was deleted and created again shortly before a crash.
+#[derive(Default)]
+struct Directories {
+    by_name: BTreeMap<(String, i32), Vec<FoundPartition>>,
+}
+
+impl Directories {
+    /// The one that names its owner goes before one that does not.
+    fn take(&mut self, name: (String, i32), is_its: impl Fn(&FoundPartition) -> bool) -> Option<FoundPartition> {
+        let found = self.by_name.get_mut(&name)?;
+        let matching = |named: bool| found.iter().position(|one| one.topic_id.is_some() == named && is_its(one));
+        let index = matching(true).or_else(|| matching(false))?;
+        Some(found.swap_remove(index))
+    }
 }
 
 fn recover_log(
@@ -228,6 +245,7 @@ mod tests {
     #[test]
     fn only_a_partitions_name_is_taken_apart() {
         assert_eq!(FoundPartition::parse_name("a-b-12"), Some(("a-b".to_owned(), 12)));
+        assert_eq!(FoundPartition::parse_name("orders--1"), Some(("orders-".to_owned(), 1)));
         for other in ["orders", "orders-", "orders-01", "-1", "orders-1.deleted", "orders-99999999999"] {
             assert_eq!(FoundPartition::parse_name(other), None, "{other}");
         }
