@@ -27,10 +27,11 @@ const PORT_WAIT: Duration = Duration::from_secs(3);
 
 /// Binds `address` once per core. With port 0 all cores share the port the kernel chose, which is returned.
 pub fn listen(address: SocketAddr, cores: usize, options: SocketOptions) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    // Sockets that share a port share it with another broker too. A plain socket is refused then: ask it first.
+    // Sockets that share a port share it with another broker too. A plain socket is refused then: ask it first. It never
+    // listens: a client that came to it would be turned away when it closes.
     let deadline = Instant::now() + PORT_WAIT;
     while address.port() != 0 {
-        match socket(address, false, options) {
+        match bound(address, false, options) {
             Ok(_) => break,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(50));
@@ -38,16 +39,22 @@ pub fn listen(address: SocketAddr, cores: usize, options: SocketOptions) -> io::
             Err(error) => return Err(error),
         }
     }
-    let first = socket(address, true, options)?;
+    let first = socket(address, options)?;
     let address = TcpListener::from(first.try_clone()?).local_addr()?;
     let mut sockets = vec![OwnedFd::from(first)];
     for _ in 1..cores {
-        sockets.push(OwnedFd::from(socket(address, true, options)?));
+        sockets.push(OwnedFd::from(socket(address, options)?));
     }
     Ok((address, sockets))
 }
 
-fn socket(address: SocketAddr, shared: bool, options: SocketOptions) -> io::Result<Socket> {
+fn socket(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+    let socket = bound(address, true, options)?;
+    socket.listen(options.backlog)?;
+    Ok(socket)
+}
+
+fn bound(address: SocketAddr, shared: bool, options: SocketOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
@@ -66,7 +73,6 @@ fn socket(address: SocketAddr, shared: bool, options: SocketOptions) -> io::Resu
         socket.set_recv_buffer_size(bytes)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(options.backlog)?;
     Ok(socket)
 }
 
@@ -86,7 +92,7 @@ mod tests {
     fn a_port_that_another_broker_serves_is_refused_though_both_would_share() {
         let (address, _sockets) =
             listen("127.0.0.1:0".parse().expect("an address"), 1, SocketOptions::default()).expect("loopback");
-        let error = socket(address, false, SocketOptions::default()).expect_err("taken");
+        let error = bound(address, false, SocketOptions::default()).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -144,6 +144,8 @@ impl Shard {
         if shard.id == ShardId(0) {
             assert!(shard.partitions.contains_key(&PartitionId::METADATA), "the metadata log is recovered first");
             shard.register(now, start.registration, effects);
+            // Nothing may happen for long: the registration's commit must not wait for an event.
+            shard.end_turn(now, effects);
         }
         shard
     }

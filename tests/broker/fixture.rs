@@ -72,12 +72,18 @@ impl Broker {
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log).spawn();
         self.child = Some(child.expect("the broker's binary"));
         let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while !self.answers() {
             let ended = self.child.as_mut().expect("just started").try_wait().expect("a child");
             assert!(ended.is_none(), "the broker ended at its start:\n{}", self.log());
             assert!(begin.elapsed() < PATIENCE, "the broker does not listen:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// It listens and answers ApiVersions.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.address()) else { return false };
+        stream.set_read_timeout(Some(PATIENCE)).is_ok() && exchange(&mut stream, API_VERSIONS).is_ok()
     }
 
     /// Of the same key, the last one counts.
@@ -215,6 +221,9 @@ pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
+
+/// ApiVersions 0: a header without a body.
+pub const API_VERSIONS: &[u8] = &[0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
 
 /// Sends one frame and reads one, both without their length prefixes.
 pub fn exchange(stream: &mut TcpStream, frame: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -7,10 +7,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::fixture::{Broker, PATIENCE, exchange};
-
-/// ApiVersions 0: header without body.
-const API_VERSIONS: &[u8] = &[0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
+use super::fixture::{API_VERSIONS, Broker, PATIENCE, exchange};
 
 fn is_closed(stream: &mut TcpStream) -> bool {
     let mut byte = [0];
