@@ -17,6 +17,7 @@ mod mesh;
 mod net;
 mod probe;
 mod ring;
+mod stop;
 mod turn;
 
 use std::io::Write;
@@ -33,7 +34,8 @@ pub use probe::{
     CommitProbe, Lack, best_method, check_io_uring, check_limits, check_log_dir, check_place, direct_file, mount_of,
     probe_commit,
 };
-pub use turn::{Decide, Published, Reactor, ReactorConfig, Stop};
+pub use stop::Stop;
+pub use turn::{Decide, Published, Reactor, ReactorConfig};
 
 /// Ends the process with code 1, at once and without unwinding: nothing may be written or acknowledged after this.
 pub fn exit_at_once(message: &str) -> ! {

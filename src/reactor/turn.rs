@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::files::Reads;
 use super::mesh::Mailbox;
 use super::net::{Net, NetLimits};
 use super::ring::{Completion, Ring, Token};
+use super::stop::Stop;
 use super::{exit_at_once, pin_to};
 use crate::metrics::Metrics;
 use crate::shard::{Effect, Event, FileChange, Message, Shard};
@@ -81,36 +81,6 @@ impl Decide for Shard {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
-    }
-}
-
-/// How the process asks its reactors to stop, and they agree that all are done.
-pub struct Stop {
-    requested: AtomicBool,
-    quiet: Vec<AtomicBool>,
-}
-
-impl Stop {
-    pub fn new(shards: usize) -> Arc<Stop> {
-        Arc::new(Stop {
-            requested: AtomicBool::new(false),
-            quiet: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-        })
-    }
-
-    /// Ring every doorbell afterwards.
-    pub fn request(&self) {
-        self.requested.store(true, Ordering::SeqCst);
-    }
-
-    fn is_requested(&self) -> bool {
-        self.requested.load(Ordering::Relaxed)
-    }
-
-    /// A core may leave only when none will speak to it any more.
-    fn all_quiet(&self, shard: ShardId, quiet: bool) -> bool {
-        self.quiet[usize::from(shard.0)].store(quiet, Ordering::SeqCst);
-        quiet && self.quiet.iter().all(|quiet| quiet.load(Ordering::SeqCst))
     }
 }
 

@@ -83,28 +83,22 @@ impl Shard {
             };
             pending.results[index] = Some(FetchResult::error(index as u32, error_code));
         }
-        let groups = by_owner(self.shards, parts);
+        let mut groups = by_owner(self.shards, parts);
         let refused = pending.results.iter().any(Option::is_some);
         let wait_ms = if refused { 0 } else { request.max_wait_ms.max(0) as u64 };
+        if groups.is_empty() && wait_ms > 0 {
+            // A fetch of nothing waits like any other: the client would ask again at once.
+            groups.push((self.id, Vec::new()));
+        }
         pending.owners = groups.iter().map(|&(shard, _)| Owner { shard, answered: false, last: false }).collect();
         let ticket = self.token();
         let several = groups.len() > 1;
-        let alone = groups.is_empty() && !refused && wait_ms > 0;
         self.fetches.pending.insert(ticket, pending);
         if let Some(connection) = self.connections.get_mut(&caller.connection) {
             connection.fetches.push(ticket);
         }
-        if groups.is_empty() && !alone {
+        if groups.is_empty() {
             self.answer_fetch_request(now, ticket, effects);
-        } else if alone {
-            // A fetch of nothing waits like any other: the client asks again at once otherwise.
-            let fetch = self.fetch_of(caller.connection, &request, Vec::new(), max_bytes, now.after_ms(wait_ms), false);
-            self.fetches.pending.get_mut(&ticket).expect("just put in").owners.push(Owner {
-                shard: self.id,
-                answered: false,
-                last: false,
-            });
-            self.on_fetch(now, self.id, ticket, fetch, effects);
         }
         for (owner, parts) in groups {
             let fetch = self.fetch_of(caller.connection, &request, parts, max_bytes, now.after_ms(wait_ms), several);

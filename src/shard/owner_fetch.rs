@@ -81,11 +81,7 @@ impl Shard {
 
     /// `fetch.max.wait.ms` is over: the answer is what there is.
     pub(super) fn on_fetch_deadline(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
-        if let Some(pending) = self.owner_fetches.pending.get_mut(&token) {
-            if pending.reads == 0 {
-                self.look(now, token, false, effects);
-            }
-        }
+        self.retry_fetch(now, token, effects);
     }
 
     /// Nothing will come any more: whoever waits is answered with what there is.
