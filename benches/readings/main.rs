@@ -1,0 +1,97 @@
+//! Readings of whole paths against a real broker process, each beside its floor: what the machine does with nothing of
+//! ours in the way. `cargo bench --bench readings -- H1 H7` takes some of them, without names all. Prints a table and
+//! writes `benches/readings/last.json`. It measures and never judges: no speed makes it fail.
+
+mod broker;
+mod flood;
+mod floor;
+mod h1;
+mod h12;
+mod h6;
+mod h7;
+mod h8;
+mod h9;
+mod load;
+mod machine;
+mod report;
+mod wire;
+
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use report::{Reading, Report};
+
+/// What every reading needs to know.
+pub struct Bench {
+    /// Where brokers keep their data, on the device that is measured.
+    pub directory: tempfile::TempDir,
+    /// All that this process may run on.
+    pub cores: Vec<usize>,
+    pub broker_core: usize,
+    pub client_core: usize,
+    pub rounds: usize,
+    /// Settings for every broker, `key=value`.
+    pub overrides: Vec<String>,
+}
+
+type Take = fn(&Bench) -> io::Result<Reading>;
+
+const READINGS: &[(&str, Take)] =
+    &[("H1", h1::take), ("H6", h6::take), ("H7", h7::take), ("H8", h8::take), ("H9", h9::take), ("H12", h12::take)];
+
+const USAGE: &str = "\
+cargo bench --bench readings -- [H1 H6 H7 H8 H9 H12] [--rounds N] [--override key=value]…
+
+Starts `gannet serve` on a free loopback port with data under target/, on a core of its own. GANNET=path measures that
+binary instead of the one of this checkout. Nothing else should be running: the load average is noted with the figures.";
+
+fn main() -> io::Result<()> {
+    let mut named: Vec<String> = Vec::new();
+    let mut overrides = Vec::new();
+    let mut rounds = 3;
+    let mut arguments = std::env::args().skip(1);
+    let mut asked = false;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            // What cargo says to every bench; without it this is a test run, and there is nothing to test.
+            "--bench" => asked = true,
+            "--rounds" => rounds = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(rounds).max(1),
+            "--override" => overrides.extend(arguments.next()),
+            name if READINGS.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) => {
+                named.push(name.to_uppercase())
+            }
+            _ => {
+                println!("{USAGE}");
+                return Ok(());
+            }
+        }
+    }
+    if !asked {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    let cores = machine::allowed_cores();
+    let bench = Bench {
+        directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?,
+        broker_core: cores[0],
+        client_core: *cores.last().expect("this process runs on a core"),
+        rounds,
+        cores,
+        overrides,
+    };
+    let mut report = Report::new(machine::facts(bench.directory.path()));
+    for (name, take) in READINGS.iter().filter(|(name, _)| named.is_empty() || named.iter().any(|n| n == name)) {
+        eprintln!("{name} …");
+        let begin = Instant::now();
+        match take(&bench) {
+            Ok(reading) => report.add(name, reading, begin.elapsed()),
+            Err(error) => report.fail(name, &error),
+        }
+    }
+    report.finish(machine::load_average());
+    print!("{}", report.table());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/readings/last.json");
+    std::fs::write(&path, report.json())?;
+    Ok(())
+}
