@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use glommio::GlommioError;
-use glommio::io::{DmaFile, OpenOptions};
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::sync::Semaphore;
 
 use super::{Outcome, Work};
@@ -210,8 +210,11 @@ impl Files {
         let mut start = position - position % PAGE_BYTES as u64;
         let before = (position - start) as usize;
         let remembered = open.borrow_mut().tail.take().filter(|(page, _)| *page == start).map(|(_, bytes)| bytes);
-        let mut pending = match remembered {
-            Some(tail) if tail.len() >= before => tail[..before].to_vec(),
+        let mut head = match remembered {
+            Some(mut tail) if tail.len() >= before => {
+                tail.truncate(before);
+                tail
+            }
             _ if before == 0 => Vec::new(),
             _ => {
                 let page = file.read_at_aligned(start, PAGE_BYTES).await.map_err(|error| failure(error, &path))?;
@@ -221,29 +224,21 @@ impl Files {
                 found.to_vec()
             }
         };
-        let mut rest = bytes.iter().filter(|bytes| !bytes.is_empty()).cloned().collect::<VecDeque<_>>();
-        loop {
-            while pending.len() < WRITE_BYTES
-                && let Some(mut front) = rest.pop_front()
-            {
-                let taken = front.split_to(front.len().min(WRITE_BYTES - pending.len()));
-                pending.extend_from_slice(&taken);
-                if !front.is_empty() {
-                    rest.push_front(front);
-                }
-            }
-            if pending.is_empty() {
-                return Ok(());
-            }
-            write_pages(&file, start, &pending).await.map_err(|error| failure(error, &path))?;
-            let whole = pending.len() - pending.len() % PAGE_BYTES;
+        let mut source = Gather::new(bytes);
+        while source.left > 0 {
+            let length = WRITE_BYTES.min(head.len() + source.left);
+            let mut buffer = file.alloc_dma_buffer(length.next_multiple_of(PAGE_BYTES));
+            let page = buffer.as_bytes_mut();
+            page[..head.len()].copy_from_slice(&head);
+            source.fill(&mut page[head.len()..length]);
+            page[length..].fill(0);
+            let whole = length - length % PAGE_BYTES;
+            head = page[whole..length].to_vec();
+            write_whole(&file, buffer, start).await.map_err(|error| failure(error, &path))?;
             start += whole as u64;
-            pending.drain(..whole);
-            if rest.is_empty() {
-                open.borrow_mut().tail = (!pending.is_empty()).then_some((start, pending));
-                return Ok(());
-            }
         }
+        open.borrow_mut().tail = (!head.is_empty()).then_some((start, head));
+        Ok(())
     }
 
     async fn change(&self, change: FileChange) -> Result<(), FileError> {
@@ -309,21 +304,49 @@ impl Files {
     }
 }
 
-/// Writes `bytes` at `position`, the last page filled with zeros.
-async fn write_pages(file: &DmaFile, mut position: u64, mut bytes: &[u8]) -> Result<(), GlommioError<()>> {
-    while !bytes.is_empty() {
-        let mut buffer = file.alloc_dma_buffer(bytes.len().next_multiple_of(PAGE_BYTES));
-        let (filled, padding) = buffer.as_bytes_mut().split_at_mut(bytes.len());
-        filled.copy_from_slice(bytes);
-        padding.fill(0);
-        let written = file.write_at(buffer, position).await?;
-        if written == 0 || !written.is_multiple_of(PAGE_BYTES) && written < bytes.len() {
-            return Err(io::Error::other(format!("only {written} of {} bytes were written", bytes.len())).into());
-        }
-        position += written as u64;
-        bytes = bytes.get(written..).unwrap_or_default();
+/// Many small pieces, read one after the other without taking part in their counting.
+struct Gather<'a> {
+    pieces: std::slice::Iter<'a, Bytes>,
+    piece: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Gather<'a> {
+    fn new(pieces: &'a [Bytes]) -> Gather<'a> {
+        Gather { left: pieces.iter().map(Bytes::len).sum(), pieces: pieces.iter(), piece: &[] }
     }
-    Ok(())
+
+    /// `target` is no longer than what is left.
+    fn fill(&mut self, mut target: &mut [u8]) {
+        self.left -= target.len();
+        while !target.is_empty() {
+            if self.piece.is_empty() {
+                self.piece = self.pieces.next().expect("as much is left as was counted");
+            }
+            let (now, later) = self.piece.split_at(self.piece.len().min(target.len()));
+            let (filled, rest) = target.split_at_mut(now.len());
+            filled.copy_from_slice(now);
+            (self.piece, target) = (later, rest);
+        }
+    }
+}
+
+/// Writes a buffer of whole pages. The kernel may write less at once, always in whole pages.
+async fn write_whole(file: &DmaFile, buffer: DmaBuffer, mut position: u64) -> Result<(), GlommioError<()>> {
+    let mut buffer = Rc::new(buffer);
+    loop {
+        let written = file.write_rc_at(buffer.clone(), position).await?;
+        if written == buffer.len() {
+            return Ok(());
+        }
+        if written == 0 || !written.is_multiple_of(PAGE_BYTES) {
+            return Err(io::Error::other(format!("only {written} of {} bytes were written", buffer.len())).into());
+        }
+        let mut rest = file.alloc_dma_buffer(buffer.len() - written);
+        rest.as_bytes_mut().copy_from_slice(&buffer.as_bytes()[written..]);
+        buffer = Rc::new(rest);
+        position += written as u64;
+    }
 }
 
 async fn close(open: Rc<RefCell<OpenFile>>) {
