@@ -20,8 +20,9 @@ use crate::journal::{Journal, JournalLayout};
 use crate::log::RecoveredLog;
 use crate::metadata::{Endpoint, MetadataImage};
 use crate::reactor::{
-    Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, SocketOptions, Stop,
-    best_method, check_io_uring, check_limits, check_log_dir, check_place, exit_at_once, listen, mesh, probe_commit,
+    Admission, Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, SocketOptions,
+    Stop, best_method, check_io_uring, check_limits, check_log_dir, check_place, exit_at_once, listen, mesh,
+    probe_commit,
 };
 use crate::shard::{Shard, ShardStart};
 use crate::types::{PartitionId, ShardId, Uuid};
@@ -152,7 +153,7 @@ fn choose_cores(cores: &Cores) -> Result<Vec<usize>, StartProblem> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Descriptors {
     open_files_per_core: usize,
-    connections_per_core: usize,
+    connections: usize,
 }
 
 impl Descriptors {
@@ -165,12 +166,9 @@ impl Descriptors {
         // A quarter for segments, the rest for connections.
         let open_files = (free / 4 / shards / 2).clamp(*OPEN_FILES_PER_CORE.start(), *OPEN_FILES_PER_CORE.end());
         let connections = (free - shards * 2 * open_files).min(u64::from(config.max_connections));
-        // The kernel spreads connections over cores by hash, not evenly.
-        let connections_per_core =
-            if shards == 1 { connections } else { (connections / shards * 3 / 2).min(connections) };
         Ok(Descriptors {
             open_files_per_core: open_files as usize,
-            connections_per_core: usize::try_from(connections_per_core.max(1)).unwrap_or(usize::MAX),
+            connections: usize::try_from(connections).unwrap_or(usize::MAX),
         })
     }
 }
@@ -334,6 +332,12 @@ impl Shards<'_> {
         let (events, inbox) = mpsc::channel();
         let seed = random_bits()? as u64;
         let mut mailboxes: VecDeque<_> = mesh(&doorbells, MESH_CAPACITY).into();
+        let per_address = match self.config.max_connections_per_ip {
+            // Kafka's default, which is no limit.
+            limit if limit >= i32::MAX as u32 => usize::MAX,
+            limit => limit as usize,
+        };
+        let admission = Admission::new(self.descriptors.connections, per_address);
         let per_core = self.cores.iter().zip(listeners).zip(started.journals).zip(logs).enumerate();
         for (index, (((&core, listeners), journal_files), logs)) in per_core {
             let id = ShardId(index as u16);
@@ -358,7 +362,7 @@ impl Shards<'_> {
                 journal: journal_files,
                 commit_method: self.commit_method,
                 commits_in_flight_max: usize::from(self.config.gannet.commits_in_flight),
-                net: self.net_limits(),
+                net: self.net_limits(admission.clone()),
                 open_files_max: self.descriptors.open_files_per_core,
                 spin_us: u64::from(self.config.gannet.spin_us),
                 mailbox: mailboxes.pop_front().expect("one for each core"),
@@ -396,11 +400,11 @@ impl Shards<'_> {
         Ok(())
     }
 
-    fn net_limits(&self) -> NetLimits {
+    fn net_limits(&self, admission: Arc<Admission>) -> NetLimits {
         let gannet = &self.config.gannet;
         let response_pause_bytes = usize::try_from(gannet.connection_response_bytes).unwrap_or(usize::MAX);
         NetLimits {
-            connections_max: self.descriptors.connections_per_core,
+            admission,
             request_bytes_max: self.config.socket_request_max_bytes as usize,
             requests_in_flight_max: gannet.connection_requests_max,
             response_pause_bytes,
@@ -553,6 +557,6 @@ mod tests {
         let config = BrokerConfig { max_connections: 10, ..BrokerConfig::default() };
         let shared = Descriptors::share_out(&config, 2).expect("enough for that");
         assert!(OPEN_FILES_PER_CORE.contains(&(shared.open_files_per_core as u64)));
-        assert_eq!(shared.connections_per_core, 7);
+        assert_eq!(shared.connections, 10);
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::{Bytes, BytesMut};
 
+use super::admission::Admitted;
 use super::net::NetLimits;
 use crate::shard::ConnectionId;
 
@@ -33,6 +34,7 @@ pub enum Fault {
 pub struct Connection {
     pub id: ConnectionId,
     pub socket: OwnedFd,
+    _admitted: Admitted,
     pub phase: Phase,
     /// Requests given to the shard whose responses have not left yet.
     pub in_flight: u32,
@@ -77,10 +79,11 @@ pub enum Target {
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, socket: OwnedFd, now_us: u64) -> Connection {
+    pub fn new(id: ConnectionId, socket: OwnedFd, admitted: Admitted, now_us: u64) -> Connection {
         Connection {
             id,
             socket,
+            _admitted: admitted,
             phase: Phase::Open,
             in_flight: 0,
             active_us: now_us,
@@ -282,8 +285,9 @@ mod tests {
     use super::*;
 
     fn connection() -> Connection {
-        let socket = std::fs::File::open("/dev/null").expect("it is everywhere");
-        Connection::new(ConnectionId { slot: 0, generation: 0 }, socket.into(), 0)
+        let socket = std::fs::File::open("/dev/null").expect("it is everywhere").into();
+        let admitted = limits().admission.admit(&socket).expect("there is room");
+        Connection::new(ConnectionId { slot: 0, generation: 0 }, socket, admitted, 0)
     }
 
     fn limits() -> NetLimits {

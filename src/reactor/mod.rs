@@ -1,6 +1,7 @@
 //! The machine lives here. One `Reactor` per core, on a thread of its own: it turns sockets, disks and mailboxes into
 //! events for its shard and performs the shard's effects. It decides nothing about Kafka. The only room with `unsafe`.
 
+mod admission;
 mod background;
 mod clock;
 mod commit;
@@ -22,6 +23,7 @@ mod turn;
 
 use std::io::Write;
 
+pub use admission::Admission;
 pub use clock::Clock;
 pub use commit::{CommitMethod, JournalFile, write_durably};
 pub use disk::{DELETED_SUFFIX, create_directory, replace, sync_file_system};

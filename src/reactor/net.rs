@@ -3,10 +3,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use io_uring::{opcode, squeue, types};
 
+use super::admission::Admission;
 use super::connection::{Connection, Fault, OutgoingPool, Phase, Target};
 use super::ring::{BufferGroup, Completion, Ring, Token};
 use crate::shard::{ConnectionId, Event};
@@ -22,8 +24,8 @@ const SWEEP_MS: u64 = 1000;
 
 #[derive(Clone, Debug)]
 pub struct NetLimits {
-    /// `max.connections`, of this core.
-    pub connections_max: usize,
+    /// Over all cores.
+    pub admission: Arc<Admission>,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// `gannet.connection.requests.max`: a connection with so many unanswered requests is not read.
@@ -41,7 +43,7 @@ pub struct NetLimits {
 impl Default for NetLimits {
     fn default() -> NetLimits {
         NetLimits {
-            connections_max: 100_000,
+            admission: Admission::new(usize::MAX, usize::MAX),
             request_bytes_max: 100 << 20,
             requests_in_flight_max: 128,
             response_pause_bytes: 8 << 20,
@@ -228,17 +230,18 @@ impl Net {
     }
 
     fn open(&mut self, ring: &mut Ring, listener: u32, socket: OwnedFd, now: Time, events: &mut Vec<Event>) {
-        if self.live >= self.limits.connections_max || !self.accepting {
+        let admitted = self.limits.admission.admit(&socket).filter(|_| self.accepting);
+        let Some(admitted) = admitted else {
             self.counters.refused += 1;
             return;
-        }
+        };
         self.counters.accepted += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
         let id = ConnectionId { slot, generation: self.slots[slot as usize].generation };
-        self.slots[slot as usize].connection = Some(Connection::new(id, socket, now.monotonic_us));
+        self.slots[slot as usize].connection = Some(Connection::new(id, socket, admitted, now.monotonic_us));
         self.live += 1;
         if self.live == 1 {
             self.next_sweep = now.after_ms(SWEEP_MS);

@@ -394,7 +394,7 @@ mod tests {
     use std::thread::JoinHandle;
 
     use super::super::echo::{CLOSE, ECHO, Echo, PARK, SILENT};
-    use super::super::{SocketOptions, listen, mesh};
+    use super::super::{Admission, SocketOptions, listen, mesh};
     use super::*;
 
     /// A whole reactor on its thread, answering at a loopback port.
@@ -528,7 +528,8 @@ mod tests {
 
     #[test]
     fn connections_beyond_the_limit_and_idle_ones_are_closed() {
-        let running = Running::start(NetLimits { connections_max: 1, idle_max_ms: 30, ..NetLimits::default() });
+        let running =
+            Running::start(NetLimits { admission: Admission::new(1, 1), idle_max_ms: 30, ..NetLimits::default() });
         let mut first = running.connect();
         let frame = framed(ECHO, 10);
         first.write_all(&frame).expect("sent");
