@@ -16,7 +16,7 @@ use crate::partition::Partition;
 use crate::record::{BatchBuilder, ProduceRules, ProducedBatch};
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, Time, TopicId};
 
-/// Only shard 0's is ever used.
+/// But for the deletions, only shard 0's is ever used.
 pub(super) struct Control {
     controller: Controller,
     /// The image with everything decided, committed or not.
@@ -26,6 +26,10 @@ pub(super) struct Control {
     /// Committed, not yet in use on every core; oldest first.
     publishing: VecDeque<Publishing>,
     registration: Option<Ticket>,
+    /// Directories that go away on this core, and the version of the image without them.
+    deleting: Vec<(Arc<str>, u64)>,
+    /// Versions in use here that are said to be applied once their directories are gone.
+    held: Vec<u64>,
 }
 
 struct Decided {
@@ -33,11 +37,14 @@ struct Decided {
     end: Offset,
     image: Arc<MetadataImage>,
     changed: Vec<TopicId>,
+    /// Topics go away.
+    deletes: bool,
     reply: Reply,
 }
 
 struct Publishing {
     version: u64,
+    deletes: bool,
     waiting: u16,
     reply: Reply,
 }
@@ -59,6 +66,8 @@ impl Control {
             committing: VecDeque::new(),
             publishing: VecDeque::new(),
             registration: None,
+            deleting: Vec::new(),
+            held: Vec::new(),
         }
     }
 }
@@ -89,10 +98,11 @@ impl Shard {
             let topic = Arc::make_mut(&mut image).apply(record).expect("the controller decides what fits the image");
             changed.extend(topic.filter(|topic| changed.last() != Some(topic)));
         }
+        let deletes = records.iter().any(|record| matches!(record, MetadataRecord::RemoveTopic(_)));
         let end = self.append_metadata(now, &records);
         self.control.decided = image.clone();
         let reply = Reply { to: from, ticket, reply };
-        self.control.committing.push_back(Decided { end, image, changed, reply });
+        self.control.committing.push_back(Decided { end, image, changed, deletes, reply });
         // Without records there may be nothing to wait for.
         self.on_metadata_advanced(now, effects);
     }
@@ -112,13 +122,19 @@ impl Shard {
         self.partitions[&id].log.log_end_offset()
     }
 
-    /// The metadata log's high watermark may have moved: decisions below it are facts.
+    /// The metadata log's high watermark may have moved: decisions below it are facts. No other topics come or go before
+    /// deleted ones are gone from the disk: a topic created again has the same directories, on other cores, and what two
+    /// cores do to one directory has no order.
     pub(super) fn on_metadata_advanced(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let high_watermark = self.partitions[&PartitionId::METADATA].high_watermark();
-        while let Some(decided) = self.control.committing.pop_front_if(|decided| decided.end <= high_watermark) {
-            let Decided { image, changed, reply, .. } = decided;
+        loop {
+            let deleting = self.control.publishing.iter().any(|published| published.deletes);
+            let is_next =
+                |decided: &mut Decided| decided.end <= high_watermark && !(deleting && !decided.changed.is_empty());
+            let Some(decided) = self.control.committing.pop_front_if(is_next) else { return };
+            let Decided { image, changed, deletes, reply, .. } = decided;
             let version = image.version();
-            self.control.publishing.push_back(Publishing { version, waiting: self.shards, reply });
+            self.control.publishing.push_back(Publishing { version, deletes, waiting: self.shards, reply });
             for shard in (0..self.shards).map(ShardId).filter(|shard| *shard != self.id) {
                 let message = Message::Image { image: image.clone(), changed: changed.clone() };
                 effects.push(Effect::Send { to: shard, message });
@@ -145,17 +161,34 @@ impl Shard {
                 self.on_request(now, connection, frame, effects);
             }
         }
-        if self.id == ShardId(0) {
-            self.on_image_applied(now, self.id, version, effects);
-        } else {
-            effects.push(Effect::Send { to: ShardId(0), message: Message::ImageApplied { version } });
+        self.control.held.push(version);
+        self.tell_applied(now, effects);
+    }
+
+    /// A partition's directory is gone.
+    pub(super) fn on_directory_deleted(&mut self, now: Time, directory: &str, effects: &mut Vec<Effect>) {
+        self.control.deleting.retain(|(deleting, _)| **deleting != *directory);
+        self.tell_applied(now, effects);
+    }
+
+    fn tell_applied(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let Control { deleting, held, .. } = &mut self.control;
+        let applied: Vec<u64> = held.extract_if(.., |version| !deleting.iter().any(|(_, of)| of == version)).collect();
+        for version in applied {
+            if self.id == ShardId(0) {
+                self.on_image_applied(now, self.id, version, effects);
+            } else {
+                effects.push(Effect::Send { to: ShardId(0), message: Message::ImageApplied { version } });
+            }
         }
     }
 
     pub(super) fn on_image_applied(&mut self, now: Time, _from: ShardId, version: u64, effects: &mut Vec<Effect>) {
         let publishing = self.control.publishing.iter_mut().find(|p| p.version == version && p.waiting > 0);
         publishing.expect("every image is applied once by each core").waiting -= 1;
-        while let Some(published) = self.control.publishing.pop_front_if(|publishing| publishing.waiting == 0) {
+        let is_done = |published: &Publishing| published.waiting == 0;
+        while let Some(index) = self.control.publishing.iter().position(is_done) {
+            let published = self.control.publishing.remove(index).expect("just seen");
             let Reply { to, ticket, reply } = published.reply;
             if self.control.registration == Some(ticket) && to == self.id {
                 self.control.registration = None;
@@ -165,6 +198,7 @@ impl Shard {
                 effects.push(Effect::Send { to, message: Message::Controlled { ticket, reply } });
             }
         }
+        self.on_metadata_advanced(now, effects);
     }
 
     /// Opens, updates and closes what this core owns of a topic.
@@ -212,6 +246,7 @@ impl Shard {
         for token in fetches {
             self.retry_fetch(now, token, effects);
         }
+        self.control.deleting.push((partition.directory.clone(), self.image.version()));
         self.change_directory(FileChange::DeleteDirectory { directory: partition.directory }, effects);
     }
 

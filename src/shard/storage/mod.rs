@@ -143,10 +143,11 @@ impl Storage {
 
     pub fn begin_stop(&mut self) {
         self.stop = Stop::Wanted;
+        // A device without space gets one more chance; without it the journal keeps what the segments could not take.
+        self.full.clear();
     }
 
     pub fn is_drained(&self) -> bool {
-        // Without space the journal keeps what the segments could not take.
         self.stop == Stop::Done || !self.full.is_empty()
     }
 
@@ -328,11 +329,11 @@ impl Shard {
             Operation::Close { partition } => self.on_close_step(now, partition, outcome),
             Operation::Sync => self.on_synced(outcome, effects),
             Operation::Replace => self.on_replaced(now, outcome),
-            Operation::Directory { change } => {
-                if outcome == Err(FileError::NoSpace) {
-                    self.storage.refused.push(change);
-                }
+            Operation::Directory { change } if outcome == Err(FileError::NoSpace) => self.storage.refused.push(change),
+            Operation::Directory { change: FileChange::DeleteDirectory { directory } } => {
+                self.on_directory_deleted(now, &directory, effects);
             }
+            Operation::Directory { .. } => {}
             Operation::Scan { .. } => panic!("a scan ends with Read"),
         }
     }
