@@ -397,6 +397,29 @@ impl Log {
         }
     }
 
+    /// Whether a batch met at this place of a segment can be what was written there. Its checksum does not cover its offset
+    /// and its epoch, so that a broker can stamp them: these are held against what is known of the place.
+    pub fn is_in_place(
+        &self,
+        base_offset: Offset,
+        position: u64,
+        expected: Option<Offset>,
+        header: &BatchHeader,
+    ) -> bool {
+        let Some(index) = self.segments.iter().position(|segment| segment.base_offset == base_offset) else {
+            return true;
+        };
+        let end = self.segments.get(index + 1).map_or(self.log_end_offset, |next| next.base_offset);
+        let expected = if position == 0 { Some(base_offset) } else { expected };
+        let epoch = self.epochs.at(header.base_offset);
+        header.base_offset >= base_offset
+            && header.next_offset() <= end
+            && header.last_offset() >= header.base_offset
+            && expected.is_none_or(|expected| expected == header.base_offset)
+            && self.segments[index].last_offset_at(position).is_none_or(|last| last == header.last_offset())
+            && epoch.is_none_or(|epoch| epoch == header.partition_leader_epoch)
+    }
+
     /// The same from memory, for what no file has yet: behind a restart, appends are not indexed before what was there.
     pub fn index_from_tail(&mut self, base_offset: Offset) {
         let interval = self.config.index_interval_bytes as u64;

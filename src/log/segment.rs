@@ -118,6 +118,12 @@ impl Segment {
         Some(after.checked_sub(1).map_or(0, |i| self.index.offsets[i].1))
     }
 
+    /// The last offset of the batch at this position, if the index has it.
+    pub fn last_offset_at(&self, position: u64) -> Option<Offset> {
+        let found = self.index.offsets.binary_search_by_key(&position, |&(_, position)| u64::from(position)).ok()?;
+        Some(self.base_offset + Offset::from(self.index.offsets[found].0))
+    }
+
     /// Where to start looking for the first record with a timestamp ≥ `timestamp`.
     pub fn lookup_time(&self, timestamp: Timestamp) -> Option<Position> {
         if !self.index.loaded {

@@ -14,6 +14,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::types::Offset;
+
 pub use builder::BatchBuilder;
 pub use compression::Compression;
 pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, TimestampType, check_crc};
@@ -81,6 +83,10 @@ pub enum BatchError {
         stored: u32,
         computed: u32,
     },
+    /// Its offset or its leader epoch, which the CRC does not cover, are not those of the place where it stands.
+    Misplaced {
+        base_offset: Offset,
+    },
     /// A codec number that Kafka does not define.
     UnknownCompression(u8),
     /// The records do not decompress; the reason in the codec's words.
@@ -113,6 +119,9 @@ impl fmt::Display for BatchError {
             BatchError::Magic(magic) => write!(f, "magic {magic}, only message format 2 is supported"),
             BatchError::Crc { stored, computed } => {
                 write!(f, "CRC mismatch: the batch says {stored:#010x}, its bytes give {computed:#010x}")
+            }
+            BatchError::Misplaced { base_offset } => {
+                write!(f, "it claims offset {base_offset}, which with its epoch does not fit where it stands")
             }
             BatchError::UnknownCompression(codec) => write!(f, "unknown compression codec {codec}"),
             BatchError::Decompression(reason) => write!(f, "the records do not decompress: {reason}"),

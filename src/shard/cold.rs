@@ -34,6 +34,8 @@ pub(super) struct Scan {
     segment: Offset,
     position: u64,
     length: u32,
+    /// Base offset of the batch at `position`, where it is known.
+    expected: Option<Offset>,
     /// The content of `.index`, while `.timeindex` is being read.
     offset_index: Option<Bytes>,
 }
@@ -153,7 +155,7 @@ impl Shard {
         locate: impl FnOnce(&crate::log::Log) -> Location,
         effects: &mut Vec<Effect>,
     ) {
-        let mut scan = Scan { partition, goal, segment: 0, position: 0, length: 0, offset_index: None };
+        let mut scan = Scan { partition, goal, segment: 0, position: 0, length: 0, expected: None, offset_index: None };
         let Some(owned) = self.partitions.get(&partition) else {
             return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
         };
@@ -182,7 +184,7 @@ impl Shard {
             let next = partition.log.segment_after(scan.segment);
             return match (next, &scan.goal) {
                 (Some(next), Goal::Records(_)) => {
-                    (scan.segment, scan.position) = (next, 0);
+                    (scan.segment, scan.position, scan.expected) = (next, 0, Some(next));
                     self.read_on(now, scan, 0, effects);
                 }
                 (Some(next), &Goal::Time { timestamp, .. }) => {
@@ -261,6 +263,7 @@ impl Shard {
         let mut found = Vec::new();
         let (mut total, mut full) = (0, false);
         let mut walk = record::batches(&bytes);
+        let mut passed = 0;
         let mut damage = None;
         for batch in &mut walk {
             let (at, header) = match batch {
@@ -270,6 +273,10 @@ impl Shard {
                     break;
                 }
             };
+            if !partition.log.is_in_place(scan.segment, scan.position + at as u64, scan.expected, &header) {
+                damage = Some(BatchError::Misplaced { base_offset: header.base_offset });
+                break;
+            }
             let slice = bytes.slice(at..at + header.size());
             let wanted = match &scan.goal {
                 Goal::Records(read) if header.last_offset() < read.offset => false,
@@ -291,12 +298,13 @@ impl Shard {
                 total += slice.len();
             }
             partition.log.note_batch(scan.segment, scan.position + at as u64, &header);
+            passed = at + header.size();
+            scan.expected = Some(header.next_offset());
             if wanted {
                 found.push(slice);
                 full = matches!(scan.goal, Goal::Time { .. });
             }
         }
-        let passed = walk.position();
         let cut_short = bytes.len() < scan.length as usize;
         let left = partition.log.written_position_of(scan.segment).saturating_sub(scan.position) as usize;
         if !found.is_empty() {
