@@ -229,6 +229,7 @@ impl Shard {
         let log_dir = self.log_dir_for_new_partition();
         let directory: Arc<str> = format!("{log_dir}/{}-{}", topic.name, id.index).into();
         let log = Log::open(config, RecoveredLog::new());
+        self.note_placed(&directory, 1);
         self.partitions.insert(id, Partition::lead(id, directory.clone(), log, leader_epoch));
         self.change_directory(FileChange::CreateDirectory { directory, topic: id.topic }, effects);
     }
@@ -239,6 +240,7 @@ impl Shard {
         }
         self.forget_storage(id);
         let Some(mut partition) = self.partitions.remove(&id) else { return };
+        self.note_placed(&partition.directory, -1);
         let (acknowledgements, fetches) = partition.waiters.take_all();
         for token in acknowledgements {
             self.on_append_abandoned(id, token, effects);
@@ -261,16 +263,17 @@ impl Shard {
     }
 
     /// The log directory that has the fewest of this core's partitions, as Kafka chooses.
-    fn log_dir_for_new_partition(&self) -> String {
-        let dirs = &self.config.log_dirs;
-        if dirs.len() == 1 {
-            return dirs[0].clone();
+    fn log_dir_for_new_partition(&self) -> &str {
+        let emptiest = (0..self.placed.len()).min_by_key(|&index| self.placed[index]);
+        &self.config.log_dirs[emptiest.expect("there is at least one log directory")]
+    }
+
+    /// Counts a partition in or out of its log directory.
+    pub(super) fn note_placed(&mut self, directory: &str, change: isize) {
+        let log_dir = directory.rsplit_once('/').map(|(log_dir, _)| log_dir);
+        if let Some(index) = self.config.log_dirs.iter().position(|dir| Some(dir.as_str()) == log_dir) {
+            self.placed[index] = self.placed[index].strict_add_signed(change);
         }
-        let of = |dir: &str| {
-            let inside = |partition: &&Partition| partition.directory.rsplit_once('/').is_some_and(|(d, _)| d == dir);
-            self.partitions.values().filter(inside).count()
-        };
-        dirs.iter().min_by_key(|dir| of(dir)).expect("there is at least one log directory").clone()
     }
 
     /// This core's image has the registration of this start: clients can be told where the broker is.

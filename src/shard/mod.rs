@@ -65,6 +65,8 @@ pub struct Shard {
     /// Drawn anew at each start of the process.
     incarnation: Uuid,
     partitions: Map<PartitionId, Partition>,
+    /// Partitions of this core in each of `log.dirs`.
+    placed: Vec<usize>,
     journal: Journal,
     commits: commit::Commits,
     connections: Map<ConnectionId, connection::Connection>,
@@ -111,6 +113,7 @@ impl Shard {
             shards: start.shards,
             control: control::Control::new(&start),
             sessions: session::Sessions::new(start.id, start.shards, &start.config, start.seed),
+            placed: vec![0; start.config.log_dirs.len()],
             config: start.config,
             image: start.image,
             incarnation: start.registration.incarnation,
@@ -135,6 +138,7 @@ impl Shard {
         };
         for (id, directory, recovered) in start.logs {
             assert!(id.owner(shard.shards) == shard.id);
+            shard.note_placed(&directory, 1);
             let (config, leader_epoch) = shard.facts_of(id);
             let partition = Partition::lead(id, directory, Log::open(config, recovered), leader_epoch);
             shard.partitions.insert(id, partition);
