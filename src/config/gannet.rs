@@ -34,7 +34,7 @@ settings! {
         /// Bytes of a partition that gather before they are written to its segment.
         writeback_bytes: u64 = "gannet.writeback.bytes" Long, Some("1048576"), AtLeast(4096), Low, [];
         /// The longest that a partition's bytes stay in the journal alone.
-        writeback_interval_ms: u64 = "gannet.writeback.interval.ms" Long, Some("2000"), AtLeast(10), Low, [];
+        writeback_interval_ms: u64 = "gannet.writeback.interval.ms" Long, Some("30000"), AtLeast(10), Low, [];
         /// Free space of a log directory below which records are refused, so that what was acknowledged can be written.
         disk_reserve_bytes: u64 = "gannet.disk.reserve.bytes" Long, Some("536870912"), AtLeast(0), Medium, [];
         /// Partitions this broker takes on.
