@@ -1,4 +1,4 @@
-//! FindCoordinator (key 10): which broker coordinates a group or a transactional id. Declared, not offered yet.
+//! FindCoordinator (key 10): which broker coordinates a group or a transactional id.
 
 use super::message::message;
 

@@ -16,6 +16,7 @@ pub enum ApiKey {
     Fetch = 1,
     ListOffsets = 2,
     Metadata = 3,
+    FindCoordinator = 10,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
@@ -65,6 +66,8 @@ pub const APIS: &[ApiRange] = &[
     ApiRange::of::<FetchRequest>(ApiKey::Fetch, "Fetch"),
     ApiRange::of::<ListOffsetsRequest>(ApiKey::ListOffsets, "ListOffsets"),
     ApiRange::of::<MetadataRequest>(ApiKey::Metadata, "Metadata"),
+    // Clients built on librdkafka compress with lz4 only if this is listed.
+    ApiRange::of::<FindCoordinatorRequest>(ApiKey::FindCoordinator, "FindCoordinator"),
     ApiRange::of::<ApiVersionsRequest>(ApiKey::ApiVersions, "ApiVersions"),
     ApiRange::of::<CreateTopicsRequest>(ApiKey::CreateTopics, "CreateTopics"),
     ApiRange::of::<DeleteTopicsRequest>(ApiKey::DeleteTopics, "DeleteTopics"),

@@ -7,6 +7,7 @@ use super::connection::Caller;
 use super::{ConnectionId, Effect, Shard};
 use crate::error_code::ErrorCode;
 use crate::protocol::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::protocol::{self, APIS, ApiKey, DecodeError, Reader};
 use crate::types::Time;
 
@@ -69,6 +70,7 @@ impl Shard {
             ApiKey::DeleteTopics => self.on_delete_topics(now, caller, body, effects),
             ApiKey::CreatePartitions => self.on_create_partitions(now, caller, body, effects),
             ApiKey::InitProducerId => self.on_init_producer_id(now, caller, body, effects),
+            ApiKey::FindCoordinator => self.on_find_coordinator(caller, body, effects),
             ApiKey::ApiVersions => self.on_api_versions(caller, body, effects),
         }
     }
@@ -82,6 +84,36 @@ impl Shard {
             error_code: error_code.code(),
             api_keys: if named { offered() } else { Vec::new() },
             finalized_features_epoch: self.image.version() as i64,
+            ..Default::default()
+        };
+        self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
+        Ok(())
+    }
+
+    /// Groups and transactions are not offered yet, so nobody coordinates them.
+    fn on_find_coordinator(
+        &mut self,
+        caller: Caller,
+        body: &[u8],
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), DecodeError> {
+        let request = FindCoordinatorRequest::decode(&mut Reader::new(body), caller.api_version)?;
+        let error_code = ErrorCode::CoordinatorNotAvailable.code();
+        let error_message = Some("this broker does not coordinate groups or transactions yet");
+        let coordinators = request.coordinator_keys.iter().map(|key| Coordinator {
+            key,
+            node_id: -1,
+            port: -1,
+            error_code,
+            error_message,
+            ..Default::default()
+        });
+        let response = FindCoordinatorResponse {
+            error_code,
+            error_message,
+            node_id: -1,
+            port: -1,
+            coordinators: coordinators.collect(),
             ..Default::default()
         };
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
