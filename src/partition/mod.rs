@@ -65,6 +65,11 @@ impl Partition {
         moved
     }
 
+    /// `min.insync.replicas`, for acks=all. On one node the leader is the only replica there is.
+    pub fn has_enough_replicas(&self) -> bool {
+        self.log.config().min_insync_replicas <= 1
+    }
+
     /// The topic asked for less than stable storage before an acknowledgement: Kafka's `flush.messages` above 1.
     pub fn is_relaxed(&self) -> bool {
         self.log.config().flush_messages > 1

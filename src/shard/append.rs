@@ -38,7 +38,7 @@ impl Shard {
         let results = Vec::with_capacity(parts.len());
         let mut pending = PendingAppend { from, ticket, results, partitions: Vec::new(), waiting: 0 };
         for AppendPart { part, partition, records } in parts {
-            let outcome = self.append_batch(now, partition, records, zstd_allowed);
+            let outcome = self.append_batch(now, partition, records, acks, zstd_allowed);
             if let Ok((_, Some(offset))) = outcome
                 && acks != 0
             {
@@ -63,6 +63,7 @@ impl Shard {
         now: Time,
         id: PartitionId,
         records: BytesMut,
+        acks: i16,
         zstd_allowed: bool,
     ) -> Result<(AppendOutcome, Option<Offset>), AppendError> {
         if self.refuses_appends(id) {
@@ -72,6 +73,9 @@ impl Shard {
             });
         }
         let partition = self.partitions.get_mut(&id).ok_or(AppendError::new(ErrorCode::NotLeaderOrFollower))?;
+        if acks == -1 && !partition.has_enough_replicas() {
+            return Err(AppendError::new(ErrorCode::NotEnoughReplicas));
+        }
         let config = partition.log.config();
         let mut rules = ProduceRules::of(config, zstd_allowed);
         rules.max_message_bytes = rules.max_message_bytes.min(self.storage.batch_bytes_max());
