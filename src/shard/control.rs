@@ -130,7 +130,7 @@ impl Shard {
         loop {
             let deleting = self.control.publishing.iter().any(|published| published.deletes);
             let is_next =
-                |decided: &mut Decided| decided.end <= high_watermark && !(deleting && !decided.changed.is_empty());
+                |decided: &mut Decided| decided.end <= high_watermark && (!deleting || decided.changed.is_empty());
             let Some(decided) = self.control.committing.pop_front_if(is_next) else { return };
             let Decided { image, changed, deletes, reply, .. } = decided;
             let version = image.version();

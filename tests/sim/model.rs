@@ -1,0 +1,220 @@
+//! What must be true, as far as the clients can know it: which value stands at which offset, what was acknowledged and
+//! when, which topics live. Every fact that comes in is checked against all before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gannet::shard::Recovery;
+use gannet::types::{Offset, PartitionId, Timestamp, TopicId};
+
+/// Producer in the upper half, its running number in the lower: unique in a run.
+pub type Value = u64;
+
+pub struct Sent {
+    pub topic: String,
+    pub index: i32,
+    pub timestamp: Timestamp,
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub topics: BTreeMap<TopicId, Topic>,
+    pub sent: BTreeMap<Value, Sent>,
+    /// When the name's deletion was last asked for, or its creation acknowledged.
+    changed: BTreeMap<String, u64>,
+    pub producer_ids: BTreeSet<i64>,
+    pub acknowledged: u64,
+    pub read: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Fate {
+    Lives,
+    /// The answer has not come: it may live or not.
+    DeleteAsked,
+    Deleted,
+}
+
+pub struct Topic {
+    pub name: String,
+    /// Acknowledged from memory (`flush.messages`): a crash may take the end of it.
+    pub relaxed: bool,
+    pub fate: Fate,
+    pub created_at: u64,
+    pub deleted_at: Option<u64>,
+    pub partitions: Vec<Partition>,
+}
+
+#[derive(Default)]
+pub struct Partition {
+    pub values: BTreeMap<Offset, Value>,
+    offsets: BTreeMap<Value, Offset>,
+    /// No high watermark told from now on is lower.
+    pub floor: Offset,
+    /// Since when everything below an offset could be read; both rise.
+    visible: Vec<(Offset, u64)>,
+    /// Offsets whose bytes on disk were damaged.
+    pub rotten: Vec<(Offset, Offset)>,
+}
+
+impl Partition {
+    /// When something at or above `offset` could first be read.
+    pub fn visible_since(&self, offset: Offset) -> Option<u64> {
+        let index = self.visible.partition_point(|&(end, _)| end <= offset);
+        self.visible.get(index).map(|&(_, since)| since)
+    }
+
+    fn see(&mut self, end: Offset, now: u64) {
+        self.floor = self.floor.max(end);
+        if self.visible.last().is_none_or(|&(seen, _)| seen < end) {
+            self.visible.push((end, now));
+        }
+    }
+
+    pub fn known_end(&self) -> Offset {
+        self.values.last_key_value().map_or(0, |(offset, _)| offset + 1)
+    }
+}
+
+impl Model {
+    pub fn on_topic(&mut self, id: TopicId, name: &str, partitions: i32, relaxed: bool, now: u64) {
+        let topic = self.topics.entry(id).or_insert_with(|| Topic {
+            name: name.to_owned(),
+            relaxed,
+            fate: Fate::Lives,
+            created_at: now,
+            deleted_at: None,
+            partitions: Vec::new(),
+        });
+        let count = topic.partitions.len().max(partitions as usize);
+        topic.partitions.resize_with(count, Partition::default);
+        self.changed.insert(name.to_owned(), now);
+    }
+
+    pub fn on_delete_asked(&mut self, id: TopicId, now: u64) {
+        let topic = self.topics.get_mut(&id).expect("only known topics are deleted");
+        topic.fate = Fate::DeleteAsked;
+        self.changed.insert(topic.name.clone(), now);
+    }
+
+    pub fn on_deleted(&mut self, id: TopicId, now: u64) {
+        let topic = self.topics.get_mut(&id).expect("only known topics are deleted");
+        topic.fate = Fate::Deleted;
+        topic.deleted_at = Some(now);
+        self.changed.insert(topic.name.clone(), now);
+    }
+
+    /// Whether this name has meant this topic, and nothing else, all the time since.
+    pub fn is_stable(&self, id: TopicId, since: u64) -> bool {
+        self.topics.get(&id).is_some_and(|topic| {
+            topic.fate == Fate::Lives
+                && topic.created_at <= since
+                && self.changed.get(&topic.name).is_none_or(|&changed| changed <= since)
+        })
+    }
+
+    pub fn lives(&self, id: TopicId) -> bool {
+        self.topics.get(&id).is_some_and(|topic| topic.fate == Fate::Lives)
+    }
+
+    pub fn partition(&mut self, id: PartitionId) -> Option<&mut Partition> {
+        self.topics.get_mut(&id.topic)?.partitions.get_mut(id.index as usize)
+    }
+
+    pub fn floor(&self, id: PartitionId) -> Offset {
+        let topic = self.topics.get(&id.topic);
+        topic.and_then(|topic| topic.partitions.get(id.index as usize)).map_or(0, |partition| partition.floor)
+    }
+
+    /// This value is at this offset, for ever.
+    pub fn place(&mut self, id: PartitionId, offset: Offset, value: Value) {
+        let Some(topic) = self.topics.get_mut(&id.topic) else { return };
+        let sent = self.sent.get(&value).unwrap_or_else(|| panic!("{id:?} {offset}: {value:x} was never sent"));
+        assert!(
+            (&sent.topic, sent.index) == (&topic.name, id.index),
+            "{id:?} {offset}: {value:x} was sent to {}-{}",
+            sent.topic,
+            sent.index
+        );
+        let Some(partition) = topic.partitions.get_mut(id.index as usize) else { return };
+        if let Some(before) = partition.values.insert(offset, value) {
+            assert!(before == value, "{id:?} {offset} was {before:x} and is {value:x}");
+        }
+        if let Some(before) = partition.offsets.insert(value, offset) {
+            assert!(before == offset, "{id:?}: {value:x} stands at {before} and again at {offset}");
+        }
+    }
+
+    pub fn on_acknowledged(&mut self, id: PartitionId, base: Offset, values: &[Value], now: u64) {
+        for (value, offset) in values.iter().zip(base..) {
+            self.place(id, offset, *value);
+        }
+        self.acknowledged += values.len() as u64;
+        if let Some(partition) = self.partition(id) {
+            partition.see(base + values.len() as Offset, now);
+        }
+    }
+
+    /// A reader was told this high watermark.
+    pub fn on_high_watermark(&mut self, id: PartitionId, high_watermark: Offset, floor: Offset, now: u64) {
+        assert!(high_watermark >= floor, "{id:?}: the high watermark went back from {floor} to {high_watermark}");
+        if let Some(partition) = self.partition(id) {
+            partition.see(high_watermark, now);
+        }
+    }
+
+    /// Recovery has decided what the node is: nothing that anybody was told may be missing.
+    pub fn on_recovered(&mut self, recovery: &Recovery) {
+        for (id, topic) in &mut self.topics {
+            let found = recovery.image.topic_by_id(*id);
+            match (topic.fate, found) {
+                (Fate::Lives, None) => panic!("topic {} {id} is gone", topic.name),
+                (Fate::Deleted, Some(_)) => panic!("topic {} {id} was deleted and is back", topic.name),
+                (Fate::Lives, Some(found)) => {
+                    assert!(found.partitions.len() >= topic.partitions.len(), "{} lost partitions", topic.name);
+                }
+                _ => {}
+            }
+            if found.is_none() {
+                continue;
+            }
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
+                let id = PartitionId { topic: *id, index: index as i32 };
+                let Some(recovered) = recovery.partitions.iter().find(|recovered| recovered.id == id) else { continue };
+                let end = recovered.log.state.log_end_offset;
+                if topic.relaxed {
+                    partition.truncate(end);
+                }
+                let known = partition.known_end().max(partition.floor);
+                assert!(end >= known, "{id:?} ({}-{index}) ends at {end}; {known} was told", topic.name);
+            }
+        }
+    }
+
+    /// After everything was read from the beginning: every value stands, and each producer's in the order it sent them.
+    pub fn check_order(&self) {
+        for (id, topic) in self.topics.iter().filter(|(_, topic)| topic.fate == Fate::Lives) {
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+                for (offset, value) in &partition.values {
+                    let (producer, number) = (value >> 32, value & 0xffff_ffff);
+                    if let Some(before) = last.insert(producer, number) {
+                        assert!(
+                            before < number,
+                            "{id}-{index} {offset}: {number:x} of producer {producer} stands behind {before:x}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Partition {
+    fn truncate(&mut self, end: Offset) {
+        for (_, value) in self.values.split_off(&end) {
+            self.offsets.remove(&value);
+        }
+        self.floor = self.floor.min(end);
+        self.visible.retain(|&(seen, _)| seen <= end);
+    }
+}
