@@ -18,6 +18,8 @@ const LOAD: Load = Load {
     warm_up: Duration::from_secs(1),
 };
 const PARTITIONS: i32 = 1000;
+/// Before it counts: every partition has got its first segment.
+const FIRST: Load = Load { lasts: Duration::from_secs(2), ..LOAD };
 /// Longer than `gannet.writeback.interval.ms`: after it every byte is in its segment.
 const WRITE_BACK: Duration = Duration::from_secs(3);
 
@@ -31,8 +33,10 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
     for _ in 0..bench.rounds {
         let broker = Broker::start(bench, &[])?;
         let topic = broker.create_topic(PARTITIONS, &[])?;
+        let first = load::run(bench, &broker, topic, FIRST)?;
+        std::thread::sleep(WRITE_BACK);
         let before = broker.usage();
-        let outcome = load::run(bench, &broker, topic, LOAD)?;
+        let outcome = load::run_from(bench, &broker, topic, LOAD, (first.messages / PARTITIONS as u64) as i64)?;
         std::thread::sleep(WRITE_BACK);
         let used = broker.usage().since(before);
         device.push(used.write_bytes as f64 / 1e6);

@@ -51,8 +51,9 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
             }
         }
         let name = format!("{CONNECTIONS} connections × {window}");
-        let target = Target::AtLeast(0.6, Some(0.8));
-        rows.push(Row::new(name.clone(), "1000 requests/s", ours.0).against("epoll echo", echo.0).target(target));
+        let row = Row::new(name.clone(), "1000 requests/s", ours.0).against("epoll echo", echo.0);
+        // The target is of single requests; with many in one read the echo shares its system calls among them.
+        rows.push(if window == 1 { row.target(Target::AtLeast(0.6, Some(0.8))) } else { row });
         rows.push(Row::new(format!("{name}, processor"), "µs/request", ours.1).against("epoll echo", echo.1));
     }
     Ok(Reading { question: "produce requests of one 16 B record on one core, memory mode, against an echo", rows })
