@@ -23,6 +23,7 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
                 messages_per_s: rate,
                 message_bytes: 1024,
                 tick: Duration::from_nanos(1_000_000_000 / rate),
+                is_sticky: true,
                 lasts: Duration::from_millis(3500),
                 warm_up: Duration::from_millis(500),
             };

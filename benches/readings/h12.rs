@@ -10,18 +10,20 @@ use crate::load::{self, Load};
 use crate::report::{Reading, Row, Target};
 use crate::{Bench, floor, wire};
 
-const LOAD: Load = Load {
+/// What gathers in a partition in this time is written in one piece, as it would be in the default's half minute.
+const WRITE_BACK_MS: u64 = 10_000;
+/// As Kafka's own producer sends by default: what gathers in 5 ms is one batch of one partition.
+const BATCHED: Load = Load {
     messages_per_s: 10_000,
     message_bytes: 100,
-    tick: Duration::from_millis(1),
-    lasts: Duration::from_secs(8),
+    tick: Duration::from_millis(5),
+    is_sticky: true,
+    lasts: Duration::from_millis(WRITE_BACK_MS),
     warm_up: Duration::from_secs(1),
 };
+/// As keys may force it: every message is a batch of its own.
+const SINGLE: Load = Load { tick: Duration::from_millis(1), is_sticky: false, ..BATCHED };
 const PARTITIONS: i32 = 1000;
-/// Before it counts: every partition has got its first segment.
-const FIRST: Load = Load { lasts: Duration::from_secs(2), ..LOAD };
-/// Longer than `gannet.writeback.interval.ms`: after it every byte is in its segment.
-const WRITE_BACK: Duration = Duration::from_secs(3);
 
 const BATCH_RECORDS: usize = 64;
 const RECORD_BYTES: usize = 1024;
@@ -29,20 +31,8 @@ const CONNECTIONS: u64 = 8;
 const RESTART_BYTES: u64 = 2 << 30;
 
 pub fn take(bench: &Bench) -> io::Result<Reading> {
-    let (mut device, mut payload, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..bench.rounds {
-        let broker = Broker::start(bench, &[])?;
-        let topic = broker.create_topic(PARTITIONS, &[])?;
-        let first = load::run(bench, &broker, topic, FIRST)?;
-        std::thread::sleep(WRITE_BACK);
-        let before = broker.usage();
-        let outcome = load::run_from(bench, &broker, topic, LOAD, (first.messages / PARTITIONS as u64) as i64)?;
-        std::thread::sleep(WRITE_BACK);
-        let used = broker.usage().since(before);
-        device.push(used.write_bytes as f64 / 1e6);
-        payload.push((outcome.messages * LOAD.message_bytes as u64) as f64 / 1e6);
-        cpu.push(used.cpu_ns as f64 / 1000.0 / outcome.messages as f64);
-    }
+    let batched = written(bench, BATCHED)?;
+    let single = written(bench, SINGLE)?;
     let (mut restart, mut reading) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
         let (took, read) = restart_ms(bench)?;
@@ -50,14 +40,39 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
         reading.push(read);
     }
     let rows = vec![
-        Row::new("100 B, 1,000 partitions, 10,000/s: written", "MB", device)
-            .against("payload", payload)
+        Row::new("batches of 50: written", "MB", vec![batched.device_mb])
+            .against("payload", vec![batched.payload_mb])
             .target(Target::AtMost(3.0, None)),
-        Row::new("the same, processor", "µs/message", cpu),
+        Row::new("batches of 50, processor", "µs/message", vec![batched.cpu_us]),
+        Row::new("batches of 1: written", "MB", vec![single.device_mb]).against("payload", vec![single.payload_mb]),
+        Row::new("batches of 1, processor", "µs/message", vec![single.cpu_us]),
         Row::new("kill -9 with 2 GiB, until the last is fetched", "ms", restart)
             .against("reading the journals, O_DIRECT", reading),
     ];
-    Ok(Reading { question: "device bytes per payload, and the way back after kill -9", rows })
+    let question =
+        "device bytes of 10,000 messages of 100 B a second over 1,000 partitions; the way back after kill -9";
+    Ok(Reading { question, rows })
+}
+
+struct Written {
+    device_mb: f64,
+    payload_mb: f64,
+    cpu_us: f64,
+}
+
+/// Until every byte is in its segment. Counted in bytes, so one round says it.
+fn written(bench: &Bench, load: Load) -> io::Result<Written> {
+    let broker = Broker::start(bench, &[&format!("gannet.writeback.interval.ms={WRITE_BACK_MS}")])?;
+    let topic = broker.create_topic(PARTITIONS, &[])?;
+    let before = broker.usage();
+    let outcome = load::run(bench, &broker, topic, load)?;
+    std::thread::sleep(Duration::from_millis(WRITE_BACK_MS + 1500));
+    let used = broker.usage().since(before);
+    Ok(Written {
+        device_mb: used.write_bytes as f64 / 1e6,
+        payload_mb: (outcome.messages * load.message_bytes as u64) as f64 / 1e6,
+        cpu_us: used.cpu_ns as f64 / 1000.0 / outcome.messages as f64,
+    })
 }
 
 /// From the start of the process until it has answered a fetch of the last record; and how long its journals take to read.

@@ -25,6 +25,8 @@ pub struct Load {
     pub message_bytes: usize,
     /// Messages due within one tick leave in one request: a producer's linger.
     pub tick: Duration,
+    /// They are one batch of one partition, the next tick's of the next (KIP-480); or one batch each, in turn.
+    pub is_sticky: bool,
     pub lasts: Duration,
     /// Messages due before this are not counted.
     pub warm_up: Duration,
@@ -171,7 +173,7 @@ impl Run {
             return Ok(());
         }
         let partitions = self.due_ns.len();
-        let used = (messages as usize).min(partitions);
+        let used = if self.load.is_sticky { 1 } else { (messages as usize).min(partitions) };
         let mut parts = Vec::with_capacity(used);
         for part in 0..used {
             let records = messages as usize / used + usize::from(part < messages as usize % used);
