@@ -69,7 +69,7 @@ impl Consumer {
             max_bytes: ctx.chance.pick(&[1, 3_000, 50_000, 10 << 20]),
             partition_max_bytes: ctx.chance.pick(&[1, 2_000, 1 << 20]),
             says_epochs: ctx.chance.one_in(2),
-            pause_us: ctx.chance.pick(&[1_000, 10_000, 100_000]),
+            pause_us: ctx.chance.pick(&[3_000, 15_000, 100_000]),
             told_at: 0,
             positions: BTreeMap::new(),
             forgotten: Vec::new(),
@@ -83,7 +83,7 @@ impl Consumer {
             min_bytes: 1,
             max_bytes: 10 << 20,
             partition_max_bytes: 1 << 20,
-            pause_us: 100,
+            pause_us: 500,
             everything: true,
             ..Consumer::new(ctx)
         }

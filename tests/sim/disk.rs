@@ -98,6 +98,8 @@ pub struct Disk {
     pub journals: BTreeMap<(u16, u16), Vec<u8>>,
     /// Bytes that segments may take.
     pub capacity: Option<usize>,
+    /// Something was, since a stop began.
+    pub refused: bool,
     /// The next write to a segment fails as a broken device does.
     pub fails_once: bool,
     used: usize,
@@ -124,8 +126,10 @@ impl Disk {
         self.directories.iter().map(|(path, directory)| (path.as_str(), directory.topic))
     }
 
-    fn has_space(&self, growth: usize) -> bool {
-        self.capacity.is_none_or(|capacity| self.used + growth <= capacity)
+    fn has_space(&mut self, growth: usize) -> bool {
+        let has_space = self.capacity.is_none_or(|capacity| self.used + growth <= capacity);
+        self.refused |= !has_space;
+        has_space
     }
 
     fn count(&mut self) {

@@ -295,6 +295,7 @@ impl World {
         self.trace.note(self.now, format_args!("stop"));
         self.stopping = true;
         self.stop_began_at = self.now;
+        self.disk.refused = false;
         let now = self.time();
         for shard in 0..self.cores.len() as u16 {
             let mut effects = Vec::new();
@@ -314,7 +315,8 @@ impl World {
         }
         self.trace.note(self.now, format_args!("stopped"));
         self.count("stops");
-        if self.disk.capacity.is_none() && self.mutation.is_none() {
+        // Without space the journal keeps what the segments could not take.
+        if !self.disk.refused {
             crate::segments::check(self);
         }
         self.disk.small.insert(MARK.to_owned(), Bytes::new());

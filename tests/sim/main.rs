@@ -85,7 +85,7 @@ fn settle(world: &mut World, who: &str) {
             })
             .collect();
         // A while longer, so that every fetch that should have been answered is seen to be.
-        if unsettled.is_empty() && world.now > began + 300_000 {
+        if unsettled.is_empty() && world.now > began + 200_000 {
             return;
         }
         assert!(world.now < began + 60_000_000, "{who}: after a minute of peace {unsettled:?} are not settled");
