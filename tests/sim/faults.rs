@@ -207,6 +207,7 @@ impl World {
         let Some((power, moment)) = self.doom else { return };
         let is_met = |core: &Core| match moment {
             Moment::Any => true,
+            Moment::Commits if self.mutates(Mutation::ReorderCommits) => core.is_overtaken(),
             Moment::Commits => core.commits.len() >= usize::from(self.config.gannet.commits_in_flight.min(2)),
             Moment::Round => core.is_syncing() || core.queues.contains_key(OWN),
         };

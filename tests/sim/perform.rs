@@ -13,6 +13,8 @@ use crate::faults::Mutation;
 use crate::world::{Happening, World};
 
 const EVENTS_PER_TURN: u64 = 50;
+/// How much longer commits take where they overtake each other, so that clients hear of one before the one below it is down.
+const OVERTAKEN_US: u64 = 2_000;
 
 pub enum Op {
     Write {
@@ -54,6 +56,11 @@ pub struct Core {
 }
 
 impl Core {
+    /// A commit was told of while an earlier one is still on its way.
+    pub fn is_overtaken(&self) -> bool {
+        self.commits.front().is_some_and(|write| self.told > Some(write.commit))
+    }
+
     pub fn new(shard: Shard) -> Core {
         Core {
             shard,
@@ -154,7 +161,10 @@ impl World {
 
     fn commit(&mut self, shard: u16, commit: CommitId, file: u16, position: usize, bytes: Vec<u8>) {
         let skipped = self.mutates(Mutation::LoseCommit) && self.chance.one_in(20);
-        let delay = self.faults.commit_us(&mut self.chance);
+        let mut delay = self.faults.commit_us(&mut self.chance);
+        if self.mutates(Mutation::ReorderCommits) {
+            delay += OVERTAKEN_US;
+        }
         if self.mutates(Mutation::AckEarly) {
             self.deliver(shard, Event::Committed { commit });
         }
