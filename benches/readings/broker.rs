@@ -51,7 +51,7 @@ impl Broker {
             format!("log.dirs={}", directory.display()),
             format!("listeners=PLAINTEXT://127.0.0.1:{port}"),
             format!("gannet.cores={},", bench.broker_core),
-            "gannet.stop.timeout.ms=60000".to_owned(),
+            "gannet.stop.timeout.ms=40000".to_owned(),
         ];
         let overrides = overrides.iter().map(|text| text.to_string()).chain(bench.overrides.iter().cloned());
         let overrides = fixed.into_iter().chain(overrides);
@@ -121,7 +121,8 @@ impl Broker {
         let child = self.child.as_mut().expect("it runs");
         while child.try_wait()?.is_none() {
             if begin.elapsed() > PATIENCE {
-                return Err(io::Error::other("the broker does not stop"));
+                let said = self.log()[before..].to_owned();
+                return Err(io::Error::other(format!("the broker does not stop; since it was asked it said: {said}")));
             }
             std::thread::sleep(Duration::from_millis(2));
         }

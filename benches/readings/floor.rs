@@ -50,8 +50,8 @@ fn median_us(mut samples: Vec<f64>) -> f64 {
     median(&samples)
 }
 
-/// Median of a blocking round trip of 100 bytes between the two cores, in microseconds.
-pub fn round_trip_us(bench: &Bench, lasts: Duration) -> io::Result<f64> {
+/// Median of a blocking round trip of 100 bytes between the two cores, in microseconds; one `every` so often.
+pub fn round_trip_us(bench: &Bench, every: Duration, lasts: Duration) -> io::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let core = bench.broker_core;
@@ -74,6 +74,7 @@ pub fn round_trip_us(bench: &Bench, lasts: Duration) -> io::Result<f64> {
         stream.write_all(&bytes)?;
         stream.read_exact(&mut bytes)?;
         samples.push(sent.elapsed().as_nanos() as f64 / 1000.0);
+        std::thread::sleep(every.saturating_sub(sent.elapsed()));
     }
     drop(stream);
     echo.join().expect("no panic")?;
@@ -94,8 +95,8 @@ fn zeroed(bench: &Bench, name: &str, bytes: u64, flags: i32) -> io::Result<File>
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT | flags).open(path)
 }
 
-/// Median of a durable write of 4 KiB in microseconds, by the better of two methods.
-pub fn durable_write_us(bench: &Bench, lasts: Duration) -> io::Result<f64> {
+/// Median of a durable write of 4 KiB in microseconds, by the better of two methods; one `every` so often.
+pub fn durable_write_us(bench: &Bench, every: Duration, lasts: Duration) -> io::Result<f64> {
     pin_to(Some(bench.broker_core));
     let pages = Pages::new(PAGE_BYTES);
     let mut best = f64::INFINITY;
@@ -109,6 +110,7 @@ pub fn durable_write_us(bench: &Bench, lasts: Duration) -> io::Result<f64> {
                 file.sync_data()?;
             }
             samples.push(write.elapsed().as_nanos() as f64 / 1000.0);
+            std::thread::sleep(every.saturating_sub(write.elapsed()));
             at = (at + PAGE_BYTES as u64) % FILE_BYTES;
         }
         best = best.min(median_us(samples));
@@ -271,7 +273,7 @@ impl Peer {
 }
 
 /// Both floors of a durable message, back to back, in microseconds.
-pub fn round_trip_and_write_us(bench: &Bench) -> io::Result<f64> {
+pub fn round_trip_and_write_us(bench: &Bench, every: Duration) -> io::Result<f64> {
     let lasts = Duration::from_millis(500);
-    Ok(round_trip_us(bench, lasts)? + durable_write_us(bench, lasts)?)
+    Ok(round_trip_us(bench, every, lasts)? + durable_write_us(bench, every, lasts)?)
 }
