@@ -16,7 +16,15 @@ pub enum ApiKey {
     Fetch = 1,
     ListOffsets = 2,
     Metadata = 3,
+    OffsetCommit = 8,
+    OffsetFetch = 9,
     FindCoordinator = 10,
+    JoinGroup = 11,
+    Heartbeat = 12,
+    LeaveGroup = 13,
+    SyncGroup = 14,
+    DescribeGroups = 15,
+    ListGroups = 16,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
@@ -24,7 +32,11 @@ pub enum ApiKey {
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
     CreatePartitions = 37,
+    DeleteGroups = 42,
+    OffsetDelete = 47,
     DescribeCluster = 60,
+    ConsumerGroupHeartbeat = 68,
+    ConsumerGroupDescribe = 69,
     DescribeTopicPartitions = 75,
 }
 
@@ -44,6 +56,8 @@ pub struct ApiRange {
     pub max: i16,
     /// What ApiVersions says instead of `min`.
     pub advertised_min: i16,
+    /// False while its frames read and no verb answers them: it is not advertised.
+    pub answered: bool,
     first_flexible: i16,
 }
 
@@ -51,7 +65,11 @@ impl ApiRange {
     const fn of<'a, M: Message<'a>>(key: ApiKey, name: &'static str) -> ApiRange {
         assert!(M::KEY == key as i16);
         let (min, max) = (*M::VERSIONS.start(), *M::VERSIONS.end());
-        ApiRange { key, name, min, max, advertised_min: min, first_flexible: M::FIRST_FLEXIBLE }
+        ApiRange { key, name, min, max, advertised_min: min, answered: true, first_flexible: M::FIRST_FLEXIBLE }
+    }
+
+    const fn unanswered(self) -> ApiRange {
+        ApiRange { answered: false, ..self }
     }
 
     pub fn has(&self, version: i16) -> bool {
@@ -66,8 +84,16 @@ pub const APIS: &[ApiRange] = &[
     ApiRange::of::<FetchRequest>(ApiKey::Fetch, "Fetch"),
     ApiRange::of::<ListOffsetsRequest>(ApiKey::ListOffsets, "ListOffsets"),
     ApiRange::of::<MetadataRequest>(ApiKey::Metadata, "Metadata"),
+    ApiRange::of::<OffsetCommitRequest>(ApiKey::OffsetCommit, "OffsetCommit").unanswered(),
+    ApiRange::of::<OffsetFetchRequest>(ApiKey::OffsetFetch, "OffsetFetch").unanswered(),
     // Clients built on librdkafka compress with lz4 only if this is listed.
     ApiRange::of::<FindCoordinatorRequest>(ApiKey::FindCoordinator, "FindCoordinator"),
+    ApiRange::of::<JoinGroupRequest>(ApiKey::JoinGroup, "JoinGroup").unanswered(),
+    ApiRange::of::<HeartbeatRequest>(ApiKey::Heartbeat, "Heartbeat").unanswered(),
+    ApiRange::of::<LeaveGroupRequest>(ApiKey::LeaveGroup, "LeaveGroup").unanswered(),
+    ApiRange::of::<SyncGroupRequest>(ApiKey::SyncGroup, "SyncGroup").unanswered(),
+    ApiRange::of::<DescribeGroupsRequest>(ApiKey::DescribeGroups, "DescribeGroups").unanswered(),
+    ApiRange::of::<ListGroupsRequest>(ApiKey::ListGroups, "ListGroups").unanswered(),
     ApiRange::of::<ApiVersionsRequest>(ApiKey::ApiVersions, "ApiVersions"),
     ApiRange::of::<CreateTopicsRequest>(ApiKey::CreateTopics, "CreateTopics"),
     ApiRange::of::<DeleteTopicsRequest>(ApiKey::DeleteTopics, "DeleteTopics"),
@@ -75,7 +101,12 @@ pub const APIS: &[ApiRange] = &[
     ApiRange::of::<OffsetForLeaderEpochRequest>(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch"),
     ApiRange::of::<DescribeConfigsRequest>(ApiKey::DescribeConfigs, "DescribeConfigs"),
     ApiRange::of::<CreatePartitionsRequest>(ApiKey::CreatePartitions, "CreatePartitions"),
+    ApiRange::of::<DeleteGroupsRequest>(ApiKey::DeleteGroups, "DeleteGroups").unanswered(),
+    ApiRange::of::<OffsetDeleteRequest>(ApiKey::OffsetDelete, "OffsetDelete").unanswered(),
     ApiRange::of::<DescribeClusterRequest>(ApiKey::DescribeCluster, "DescribeCluster"),
+    ApiRange::of::<ConsumerGroupHeartbeatRequest>(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat")
+        .unanswered(),
+    ApiRange::of::<ConsumerGroupDescribeRequest>(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe").unanswered(),
     ApiRange::of::<DescribeTopicPartitionsRequest>(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions"),
 ];
 

@@ -25,6 +25,7 @@ pub enum Type {
     Uuid,
     String,
     NullableString,
+    Bytes,
     NullableBytes,
     /// Nullable on the wire; null reads as no bytes.
     Records,
@@ -121,6 +122,18 @@ impl<'a> Wire<'a> for Option<&'a str> {
 
     fn write(&self, writer: &mut Writer, _version: i16) {
         writer.nullable_string(*self);
+    }
+}
+
+impl<'a> Wire<'a> for &'a [u8] {
+    const TYPE: Type = Type::Bytes;
+
+    fn read(reader: &mut Reader<'a>, _version: i16) -> Result<&'a [u8], DecodeError> {
+        reader.nullable_bytes()?.ok_or(DecodeError::Null)
+    }
+
+    fn write(&self, writer: &mut Writer, _version: i16) {
+        writer.nullable_bytes(Some(self));
     }
 }
 

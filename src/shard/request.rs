@@ -52,7 +52,7 @@ impl Shard {
             correlation_id: header.correlation_id,
         };
         let body_at = frame.len() - body.remaining().len();
-        let api = protocol::api(header.api_key).filter(|api| api.has(header.api_version));
+        let api = protocol::api(header.api_key).filter(|api| api.answered && api.has(header.api_version));
         let Some(api) = api else {
             return self.on_unsupported(caller, effects);
         };
@@ -72,6 +72,7 @@ impl Shard {
             ApiKey::InitProducerId => self.on_init_producer_id(now, caller, body, effects),
             ApiKey::FindCoordinator => self.on_find_coordinator(caller, body, effects),
             ApiKey::ApiVersions => self.on_api_versions(caller, body, effects),
+            _ => unreachable!("an API that is answered has its arm"),
         }
     }
 
@@ -139,7 +140,7 @@ fn offered() -> Vec<ApiVersion> {
         min_version: api.advertised_min,
         max_version: api.max,
     };
-    APIS.iter().map(row).collect()
+    APIS.iter().filter(|api| api.answered).map(row).collect()
 }
 
 /// What KIP-511 allows as name and version of a client's software.

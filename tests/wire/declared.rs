@@ -72,11 +72,11 @@ macro_rules! declared {
 declared! {
     Request: ProduceRequest FetchRequest ListOffsetsRequest MetadataRequest FindCoordinatorRequest ApiVersionsRequest
         CreateTopicsRequest DeleteTopicsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
-        CreatePartitionsRequest DescribeClusterRequest DescribeTopicPartitionsRequest;
+        CreatePartitionsRequest DescribeClusterRequest DescribeTopicPartitionsRequest JoinGroupRequest SyncGroupRequest HeartbeatRequest LeaveGroupRequest OffsetCommitRequest OffsetFetchRequest OffsetDeleteRequest ListGroupsRequest DescribeGroupsRequest DeleteGroupsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest;
     Response: ProduceResponse FetchResponse ListOffsetsResponse MetadataResponse FindCoordinatorResponse
         ApiVersionsResponse CreateTopicsResponse DeleteTopicsResponse InitProducerIdResponse
         OffsetForLeaderEpochResponse DescribeConfigsResponse CreatePartitionsResponse DescribeClusterResponse
-        DescribeTopicPartitionsResponse;
+        DescribeTopicPartitionsResponse JoinGroupResponse SyncGroupResponse HeartbeatResponse LeaveGroupResponse OffsetCommitResponse OffsetFetchResponse OffsetDeleteResponse ListGroupsResponse DescribeGroupsResponse DeleteGroupsResponse ConsumerGroupHeartbeatResponse ConsumerGroupDescribeResponse;
     Record: RegisterBrokerRecord TopicRecord PartitionRecord ConfigRecord RemoveTopicRecord FeatureLevelRecord
         ProducerIdsRecord NoOpRecord;
 }

@@ -102,7 +102,7 @@ impl Generator<'_> {
                 }
             }
             Type::NullableBytes if null => self.length::<4>(None),
-            Type::NullableBytes | Type::Records => {
+            Type::Bytes | Type::NullableBytes | Type::Records => {
                 let bytes = self.random.below(if self.random.clone().chance(8) { 1000 } else { 20 });
                 self.length::<4>(Some(bytes));
                 for _ in 0..bytes {
