@@ -22,6 +22,7 @@ pub enum Type {
     Uint16,
     Int32,
     Int64,
+    Float64,
     Uuid,
     String,
     NullableString,
@@ -59,7 +60,7 @@ pub trait Structure {
     const FIELDS: &'static [Field];
 }
 
-macro_rules! wire_integer {
+macro_rules! wire_number {
     ($($type:ty = $kind:ident;)*) => {
         $(impl<'a> Wire<'a> for $type {
             const TYPE: Type = Type::$kind;
@@ -75,7 +76,7 @@ macro_rules! wire_integer {
     };
 }
 
-wire_integer! { i8 = Int8; i16 = Int16; u16 = Uint16; i32 = Int32; i64 = Int64; }
+wire_number! { i8 = Int8; i16 = Int16; u16 = Uint16; i32 = Int32; i64 = Int64; f64 = Float64; }
 
 impl<'a> Wire<'a> for bool {
     const TYPE: Type = Type::Bool;

@@ -60,7 +60,9 @@ macro_rules! declared {
                 recode: |bytes, version| {
                     let (message, recoded) = recoded::<$message>(bytes, version)?;
                     let again = $message::decode(&mut Reader::new(&recoded.bytes), version);
-                    assert_eq!(again.as_ref(), Ok(&message), "what we write must read as what we wrote");
+                    // By words where not by value: what is not a number equals nothing.
+                    let is_same = again.as_ref() == Ok(&message) || format!("{again:?}") == format!("Ok({message:?})");
+                    assert!(is_same, "what we write must read as what we wrote: {message:?}, {again:?}");
                     Ok(recoded)
                 },
                 decode: |bytes, version| $message::decode(&mut Reader::new(bytes), version).map(drop),
@@ -72,11 +74,11 @@ macro_rules! declared {
 declared! {
     Request: ProduceRequest FetchRequest ListOffsetsRequest MetadataRequest FindCoordinatorRequest ApiVersionsRequest
         CreateTopicsRequest DeleteTopicsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
-        CreatePartitionsRequest DescribeClusterRequest DescribeTopicPartitionsRequest JoinGroupRequest SyncGroupRequest HeartbeatRequest LeaveGroupRequest OffsetCommitRequest OffsetFetchRequest OffsetDeleteRequest ListGroupsRequest DescribeGroupsRequest DeleteGroupsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest;
+        CreatePartitionsRequest DescribeClusterRequest DescribeTopicPartitionsRequest JoinGroupRequest SyncGroupRequest HeartbeatRequest LeaveGroupRequest OffsetCommitRequest OffsetFetchRequest OffsetDeleteRequest ListGroupsRequest DescribeGroupsRequest DeleteGroupsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest DeleteRecordsRequest AlterConfigsRequest IncrementalAlterConfigsRequest DescribeLogDirsRequest ListConfigResourcesRequest UpdateFeaturesRequest DescribeProducersRequest DescribeClientQuotasRequest AlterClientQuotasRequest;
     Response: ProduceResponse FetchResponse ListOffsetsResponse MetadataResponse FindCoordinatorResponse
         ApiVersionsResponse CreateTopicsResponse DeleteTopicsResponse InitProducerIdResponse
         OffsetForLeaderEpochResponse DescribeConfigsResponse CreatePartitionsResponse DescribeClusterResponse
-        DescribeTopicPartitionsResponse JoinGroupResponse SyncGroupResponse HeartbeatResponse LeaveGroupResponse OffsetCommitResponse OffsetFetchResponse OffsetDeleteResponse ListGroupsResponse DescribeGroupsResponse DeleteGroupsResponse ConsumerGroupHeartbeatResponse ConsumerGroupDescribeResponse;
+        DescribeTopicPartitionsResponse JoinGroupResponse SyncGroupResponse HeartbeatResponse LeaveGroupResponse OffsetCommitResponse OffsetFetchResponse OffsetDeleteResponse ListGroupsResponse DescribeGroupsResponse DeleteGroupsResponse ConsumerGroupHeartbeatResponse ConsumerGroupDescribeResponse DeleteRecordsResponse AlterConfigsResponse IncrementalAlterConfigsResponse DescribeLogDirsResponse ListConfigResourcesResponse UpdateFeaturesResponse DescribeProducersResponse DescribeClientQuotasResponse AlterClientQuotasResponse;
     Record: RegisterBrokerRecord TopicRecord PartitionRecord ConfigRecord RemoveTopicRecord FeatureLevelRecord
         ProducerIdsRecord NoOpRecord;
 }

@@ -87,6 +87,10 @@ impl Generator<'_> {
             Type::Int16 | Type::Uint16 => self.integer(2),
             Type::Int32 => self.integer(4),
             Type::Int64 => self.integer(8),
+            Type::Float64 => {
+                let value = (1 + self.random.below(1 << 20)) as f64 / 8.0;
+                self.out.extend(value.to_be_bytes());
+            }
             Type::Uuid => {
                 for _ in 0..2 {
                     let word = self.random.next();

@@ -80,9 +80,11 @@ fn only_these_versions_are_beyond_the_oracle() {
         "ListOffsetsRequest 11",
         "OffsetCommitRequest 10",
         "OffsetFetchRequest 10",
+        "DescribeLogDirsRequest 5",
         "ListOffsetsResponse 11",
         "OffsetCommitResponse 10",
         "OffsetFetchResponse 10",
+        "DescribeLogDirsResponse 5",
     ];
     assert_eq!(beyond, expected);
 }
@@ -191,6 +193,8 @@ impl Tree {
 }
 
 fn find<'t>(structure: &'t [(String, Tree)], field: &Field, path: &str) -> &'t Tree {
-    let named = structure.iter().find(|(name, _)| name == field.name);
+    // A name that is a keyword of Rust stands here as `r#name` and there as `_name`.
+    let field_name = field.name.trim_start_matches("r#");
+    let named = structure.iter().find(|(name, _)| name.trim_start_matches('_') == field_name);
     &named.unwrap_or_else(|| panic!("{path} has no such name")).1
 }
