@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::gannet::GannetConfig;
+use super::group::GroupConfig;
 use super::ignored::ignored;
 use super::key::Valid::{Any, AtLeast, NotEmpty};
 use super::key::{ConfigError, Key, nearest, same};
@@ -66,6 +67,7 @@ settings! {
         /// What topics get that do not say otherwise: from `log.…` and the like.
         topic: TopicConfig,
         gannet: GannetConfig,
+        group: GroupConfig,
         /// What was set and where, for DescribeConfigs.
         configured: BTreeMap<&'static str, String>,
     }
@@ -181,6 +183,11 @@ impl BrokerConfig {
                 self.gannet.set(key.name, text)?;
             }
         }
+        for key in GroupConfig::KEYS {
+            if let Some((text, _)) = given.texts.get(key.name) {
+                self.group.set(key.name, text)?;
+            }
+        }
         for key in TopicConfig::KEYS {
             // From the weakest to the strongest: milliseconds beat minutes beat hours.
             for synonym in key.synonyms.iter().rev() {
@@ -221,6 +228,7 @@ impl BrokerConfig {
         }
         self.listeners = endpoints.listeners;
         self.advertised_listeners = endpoints.advertised;
+        self.group.check()?;
         self.topic.check().map_err(|error| self.under_the_brokers_name(error, given))?;
         let limit = self.batch_bytes_max();
         if self.topic.max_message_bytes as u64 > limit {
@@ -263,7 +271,7 @@ impl BrokerConfig {
 
 /// Every table's row that `name` stands for on the side of the broker.
 fn known_names() -> impl Iterator<Item = &'static str> {
-    let own = BrokerConfig::KEYS.iter().chain(GannetConfig::KEYS).map(|key| key.name);
+    let own = BrokerConfig::KEYS.iter().chain(GroupConfig::KEYS).chain(GannetConfig::KEYS).map(|key| key.name);
     let others = BrokerConfig::KEYS.iter().chain(TopicConfig::KEYS).flat_map(|key: &Key| key.synonyms);
     own.chain(others.map(|synonym| synonym.name))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::key::{Importance, Key, ValueType};
-use super::{BrokerConfig, GannetConfig, TopicConfig};
+use super::{BrokerConfig, GannetConfig, GroupConfig, TopicConfig};
 
 /// Where a value comes from; the numbers are those of DescribeConfigs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +62,11 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
         let synonyms = set.chain(default_of(key.name, key.default.map(str::to_string))).collect();
         entries.push(entry(key, broker.text(key.name), synonyms, true));
     }
+    for key in GroupConfig::KEYS {
+        let set = configured(key.name, broker).into_iter();
+        let synonyms = set.chain(default_of(key.name, key.default.map(str::to_string))).collect();
+        entries.push(entry(key, broker.group.text(key.name), synonyms, true));
+    }
     for key in GannetConfig::KEYS {
         let set = configured(key.name, broker).into_iter();
         let synonyms = set.chain(default_of(key.name, key.default.map(str::to_string))).collect();
@@ -114,9 +119,12 @@ fn default_of(name: &'static str, value: Option<String>) -> Option<ConfigSynonym
 /// The tables of all keys, for the README.
 pub fn keys_as_markdown() -> String {
     let mut text = String::new();
-    for (title, keys) in
-        [("Broker", BrokerConfig::KEYS), ("Gannet's own", GannetConfig::KEYS), ("Topic", TopicConfig::KEYS)]
-    {
+    for (title, keys) in [
+        ("Broker", BrokerConfig::KEYS),
+        ("Group", GroupConfig::KEYS),
+        ("Gannet's own", GannetConfig::KEYS),
+        ("Topic", TopicConfig::KEYS),
+    ] {
         text += &format!("\n| {title} key | default | may be | what it does |\n| --- | --- | --- | --- |\n");
         for key in keys {
             let mut names = vec![format!("`{}`", key.name)];
@@ -195,7 +203,8 @@ mod tests {
     #[test]
     fn the_readmes_table_has_a_row_for_every_key() {
         let text = keys_as_markdown();
-        for key in BrokerConfig::KEYS.iter().chain(GannetConfig::KEYS).chain(TopicConfig::KEYS) {
+        for key in BrokerConfig::KEYS.iter().chain(GroupConfig::KEYS).chain(GannetConfig::KEYS).chain(TopicConfig::KEYS)
+        {
             assert!(text.contains(&format!("`{}`", key.name)), "{}", key.name);
             assert!(key.documentation().ends_with('.'), "{}", key.name);
         }

@@ -4,6 +4,7 @@
 mod broker;
 mod describe;
 mod gannet;
+mod group;
 mod ignored;
 mod key;
 mod listeners;
@@ -14,6 +15,7 @@ mod topic;
 pub use broker::{BrokerConfig, Warning};
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_topic, keys_as_markdown};
 pub use gannet::{CommitMethod, Cores, GannetConfig};
+pub use group::{GroupConfig, MigrationPolicy};
 pub use key::{ConfigError, Importance, Key, Synonym, Valid, ValueType, nearest};
 pub use listeners::{Listener, SecurityProtocol};
 pub use properties::{Properties, PropertiesError, Property};

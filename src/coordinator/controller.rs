@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::random::Random;
 use super::{BrokerRegistration, ControllerReply, ControllerRequest, Decision, ProducerIdBlock, Refusal};
 use crate::config::BrokerConfig;
 use crate::error_code::ErrorCode;
@@ -23,7 +24,7 @@ pub(super) type ControllerDecision = Decision<MetadataRecord, ControllerReply>;
 impl Controller {
     /// Topic ids are drawn from `seed`: another one at each start.
     pub fn new(config: Arc<BrokerConfig>, seed: u64) -> Controller {
-        Controller { config, random: Random(seed) }
+        Controller { config, random: Random::new(seed) }
     }
 
     /// `image` has every record decided so far applied, committed or not: a decision must see those before it.
@@ -103,23 +104,6 @@ fn lead_anew(partition: PartitionId, state: &Partition) -> MetadataRecord {
         leader_epoch: state.leader_epoch + 1,
         partition_epoch: state.partition_epoch + 1,
     })
-}
-
-/// splitmix64: every seed gives another sequence, the same seed the same.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn draw(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
 }
 
 #[cfg(test)]

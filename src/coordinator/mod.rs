@@ -3,6 +3,8 @@
 //! core that owns its log; it knows no partition, sends nothing and never waits.
 
 mod controller;
+pub mod group;
+mod random;
 mod request;
 mod topic_name;
 mod topics;
