@@ -75,9 +75,9 @@ metrics! {
         rejected_batches,
         /// Batches that an idempotent producer sent again.
         duplicate_batches,
-        /// Bytes of batches fetched from memory.
-        fetched_tail_bytes,
-        /// Bytes of batches fetched from segments.
+        /// Bytes of batches fetched, from memory or from segments.
+        fetched_bytes,
+        /// Those of them that came from segments.
         fetched_disk_bytes,
         /// Fetches that waited for data.
         parked_fetches,
@@ -93,6 +93,10 @@ metrics! {
         overlapped_commits,
         /// Flushes of a device that commits asked for.
         flushes,
+        /// Reads of segment files.
+        segment_reads,
+        /// Bytes those reads asked for.
+        segment_read_bytes,
         /// Bytes written to segments.
         segment_bytes,
         /// Segment files made durable.

@@ -27,6 +27,7 @@ const LASTS: Duration = Duration::from_secs(2);
 pub fn take(bench: &Bench) -> io::Result<Reading> {
     let (mut tail, mut tail_cpu, mut sink) = (Vec::new(), Vec::new(), Vec::new());
     let (mut cold, mut cold_cpu, mut device, mut from_device) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut asked, mut reads) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
         let broker = Broker::start(bench, &[])?;
         let topic = fill(bench, &broker, TAIL_BATCHES)?;
@@ -48,6 +49,9 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
         cold.push(consumed.bytes / consumed.seconds / 1e6);
         cold_cpu.push(used.cpu_ns as f64 / 1000.0 / (consumed.bytes / 1e6));
         from_device.push(used.read_bytes as f64 / consumed.bytes);
+        let counters = broker.stop()?;
+        asked.push(counters.get("segment_read_bytes") / consumed.bytes);
+        reads.push(consumed.bytes / counters.get("segment_reads") / 1024.0);
         let segments = segments(broker.directory())?;
         let segments: Vec<&Path> = segments.iter().map(PathBuf::as_path).collect();
         device.push(floor::read_stream(&segments, FETCH_BYTES, PARTITIONS)? / 1e6);
@@ -62,6 +66,8 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
             .target(Target::AtLeast(0.85, Some(0.95))),
         Row::new("cold, processor", "µs/MB", cold_cpu),
         Row::new("cold, read from the device / consumed", "×", from_device),
+        Row::new("cold, asked of segments / consumed", "×", asked),
+        Row::new("cold, consumed per read", "KiB", reads),
     ];
     Ok(Reading { question: "consume from memory against a loopback stream, from disk against direct reads", rows })
 }

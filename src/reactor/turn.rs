@@ -138,6 +138,8 @@ pub struct Reactor<S> {
     clock: Clock,
     stop: Arc<Stop>,
     stopping: bool,
+    /// The shard took requests when it was last asked.
+    had_memory: bool,
     spin: Duration,
     events: Vec<Event>,
     effects: Vec<Effect>,
@@ -180,6 +182,7 @@ impl<S: Decide> Reactor<S> {
             clock: config.clock,
             stop: config.stop,
             stopping: false,
+            had_memory: true,
             spin: Duration::from_micros(config.spin_us),
             events: Vec::new(),
             effects,
@@ -251,8 +254,11 @@ impl<S: Decide> Reactor<S> {
     }
 
     /// Whether requests may be read from sockets.
-    fn welcome(&self) -> bool {
-        !self.stopping && self.shard.accepts_requests() && self.mailbox.is_clear()
+    fn welcome(&mut self) -> bool {
+        let has_memory = self.shard.accepts_requests();
+        self.metrics.memory_stalls += u64::from(self.had_memory && !has_memory);
+        self.had_memory = has_memory;
+        !self.stopping && has_memory && self.mailbox.is_clear()
     }
 
     /// Something came in that the ring does not announce.

@@ -108,6 +108,7 @@ impl Shard {
         let partition = self.partitions.get_mut(&id).expect("the caller found it");
         let appended = partition.log.append(now, batch, partition.leader.leader_epoch);
         self.metrics.produced_batches += 1;
+        self.metrics.produced_records += (appended.last_offset - appended.base_offset + 1) as u64;
         self.metrics.produced_bytes += appended.batch.bytes().len() as u64;
         if partition.is_relaxed() {
             self.commits.note_relaxed(id);

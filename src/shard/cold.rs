@@ -208,6 +208,8 @@ impl Shard {
         let directory = self.partitions[&scan.partition].directory.clone();
         let file = FileName { directory, base_offset: scan.segment, kind };
         scan.length = length;
+        self.metrics.segment_reads += 1;
+        self.metrics.segment_read_bytes += u64::from(length);
         let operation = self.operate(Operation::Scan { scan, kind });
         effects.push(Effect::Read { operation, file, position, length });
     }
@@ -349,18 +351,17 @@ impl Shard {
                 self.on_time_found((token, index), timestamp, outcome, effects);
             }
             Goal::Records(read) => {
+                let Some(waiter) = read.waiter else { return self.on_ahead(now, &read, outcome, effects) };
                 if let Ok(records) = &outcome {
                     self.read_ahead(now, &read, records, effects);
                 }
-                match read.waiter {
-                    Some(waiter) => self.on_cold_read(now, waiter, outcome, effects),
-                    None => self.on_ahead(now, &read, outcome, effects),
-                }
+                self.on_cold_read(now, waiter, outcome, effects);
             }
         }
     }
 
-    /// A chunk read ahead has come: for who waits for it already, or to be kept.
+    /// A chunk read ahead has come: for who waits for it already, or to be kept. What follows is read when somebody takes
+    /// this one: a reader who is slower than the device would lose what was read first.
     fn on_ahead(
         &mut self,
         now: Time,
@@ -376,8 +377,11 @@ impl Shard {
             Ok(records) if waiters.is_empty() && !records.is_empty() => {
                 self.cold.ahead[index].state = AheadState::Ready(records.clone());
             }
-            _ => {
+            outcome => {
                 self.cold.ahead.remove(index);
+                if let Ok(records) = outcome {
+                    self.read_ahead(now, read, records, effects);
+                }
             }
         }
         for waiter in waiters {

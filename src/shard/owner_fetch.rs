@@ -142,6 +142,7 @@ impl Shard {
                 partition.waiters.park_fetch(token);
             }
         }
+        self.metrics.parked_fetches += u64::from(first);
         self.owner_fetches.parked.insert((pending.from, pending.fetch.connection), token);
         if pending.timer.is_none() {
             pending.timer = Some(self.set_timer(pending.fetch.deadline, Timer::Fetch { token }));
@@ -163,7 +164,10 @@ impl Shard {
     ) {
         let Some(pending) = self.owner_fetches.pending.get_mut(&token) else { return };
         match records {
-            Ok(records) => pending.results[index].records = records,
+            Ok(records) => {
+                self.metrics.fetched_disk_bytes += records.iter().map(|batch| batch.len() as u64).sum::<u64>();
+                pending.results[index].records = records;
+            }
             Err(error_code) => pending.results[index] = FetchResult::error(pending.results[index].part, error_code),
         }
         pending.reads -= 1;
@@ -175,6 +179,7 @@ impl Shard {
 
     fn answer_fetch(&mut self, now: Time, token: u64, pending: OwnerFetch, effects: &mut Vec<Effect>) {
         self.unpark(token, &pending);
+        self.metrics.fetched_bytes += pending.results.iter().map(|result| result.bytes() as u64).sum::<u64>();
         self.send_fetched(now, pending.from, pending.ticket, pending.results, true, effects);
     }
 

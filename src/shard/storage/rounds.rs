@@ -208,6 +208,7 @@ impl Shard {
 
     fn sync(&mut self, round: &Round, effects: &mut Vec<Effect>) {
         let Stage::Sync { files, .. } = &round.stage else { unreachable!("the caller set it") };
+        self.metrics.segment_syncs += files.len() as u64;
         let operation = self.operate(Operation::Sync);
         effects.push(Effect::File { operation, change: FileChange::Sync { files: files.clone() } });
     }
