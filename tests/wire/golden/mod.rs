@@ -4,7 +4,9 @@
 
 mod admin;
 mod data;
+mod groups;
 mod records;
+mod settings;
 
 use std::fmt::Debug;
 
