@@ -146,6 +146,11 @@ impl BrokerConfig {
         u64::from(self.socket_request_max_bytes).min(of_the_journal)
     }
 
+    /// Size of the largest record of __consumer_offsets: its batch must fit as any other.
+    pub fn group_record_bytes_max(&self) -> usize {
+        usize::try_from(self.batch_bytes_max()).unwrap_or(usize::MAX) - 4096
+    }
+
     const BATCH_LIMIT_REASON: &str = "a batch must fit a request (socket.request.max.bytes) and a file of the journal \
         (gannet.journal.bytes / gannet.journal.files)";
 

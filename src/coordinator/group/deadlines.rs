@@ -3,12 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use super::GroupId;
 use super::consumer::ConsumerTimer;
+use super::{GroupId, MemberId};
 use crate::types::{Deadline, Time};
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Timer {
+    /// Offsets of the partition's groups may have expired; of no group in particular.
+    Expiry,
+    /// A classic group's rebalance has waited long enough for members to join …
+    Join,
+    /// … or to ask for their assignment.
+    Sync,
+    /// A classic member, or one that is to be, was not heard of.
+    Session(MemberId),
     Consumer(ConsumerTimer),
 }
 
@@ -26,10 +34,11 @@ impl Deadlines {
         self.queue.first().map(|(deadline, ..)| *deadline)
     }
 
-    pub fn take_due(&mut self, now: Time) -> Option<(GroupId, Timer)> {
+    /// With the time it was set for.
+    pub fn take_due(&mut self, now: Time) -> Option<(Deadline, GroupId, Timer)> {
         if self.first()? > now.monotonic_us {
             return None;
         }
-        self.queue.pop_first().map(|(_, group, timer)| (group, timer))
+        self.queue.pop_first()
     }
 }

@@ -53,6 +53,18 @@ pub struct ClassicMemberRecord {
     pub assignment: Bytes,
 }
 
+impl ClassicGroupRecord {
+    /// About as many as it takes in the log.
+    pub fn bytes(&self) -> usize {
+        let member = |member: &ClassicMemberRecord| {
+            let instance = member.instance.as_ref().map_or(0, |instance| instance.len());
+            let texts = member.member.len() + instance + member.client_id.len() + member.client_host.len();
+            texts + member.subscription.len() + member.assignment.len() + 32
+        };
+        self.members.iter().map(member).sum::<usize>() + self.protocol_type.len() + 256
+    }
+}
+
 /// A record that cannot be read: the log is damaged, or of a broker that is newer than this one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordError(pub DecodeError);

@@ -180,6 +180,8 @@ pub struct OffsetCommitRequest {
     pub retention_time_ms: i64,
     /// Of topics that exist.
     pub topics: Vec<CommitTopic>,
+    /// Older versions know fewer errors.
+    pub api_version: i16,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

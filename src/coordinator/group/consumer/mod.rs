@@ -1,5 +1,6 @@
 //! Groups of the consumer protocol (KIP-848): the broker assigns, members reconcile by heartbeats.
 
+mod classic;
 mod request;
 
 pub use request::{ConsumerDescribeReply, ConsumerDescribedMember, ConsumerHeartbeatReply, ConsumerHeartbeatRequest};
@@ -45,7 +46,13 @@ impl ConsumerGroup {
     }
 
     /// For OffsetCommit: which member and epoch may commit.
-    pub fn check_commit(&self, _member: &str, _instance: Option<&str>, _member_epoch: i32) -> Result<(), ErrorCode> {
+    pub fn check_commit(
+        &self,
+        _member: &str,
+        _instance: Option<&str>,
+        _member_epoch: i32,
+        _api_version: i16,
+    ) -> Result<(), ErrorCode> {
         Ok(())
     }
 
