@@ -44,6 +44,7 @@ impl Core {
             config: config.clone(),
             journals: Vec::new(),
             checkpoints: Vec::new(),
+            cleaning: Default::default(),
             partitions: Vec::new(),
         };
         let recovery = recover(found, false, &mut |_, _| Bytes::new()).expect("nothing was there");
@@ -64,6 +65,7 @@ impl Core {
             config,
             image: Arc::new(recovery.image),
             checkpoint_path: "memory/checkpoint".into(),
+            cleaning_path: "memory/cleaning".into(),
             logs: recovery.partitions.into_iter().map(|found| (found.id, found.directory, found.log)).collect(),
             seed: 1,
         };

@@ -382,11 +382,23 @@ impl Shards<'_> {
         let id = reactor.shard;
         let (config, shards) = (self.config.clone(), self.cores.len() as u16);
         let checkpoint_path = start::checkpoint_path(self.first_dir, id.0).into();
+        let cleaning_path = start::cleaning_path(self.first_dir, id.0).into();
         std::thread::Builder::new().name(format!("gannet-{}", id.0)).spawn(move || {
             // Made here, so that what the shard owns lies in memory near its core.
             let mut effects = Vec::new();
             let OwnShare { image, logs, registration, journal, seed } = share;
-            let start = ShardStart { id, shards, config, image, journal, checkpoint_path, logs, registration, seed };
+            let start = ShardStart {
+                id,
+                shards,
+                config,
+                image,
+                journal,
+                checkpoint_path,
+                cleaning_path,
+                logs,
+                registration,
+                seed,
+            };
             let shard = Shard::open(reactor.clock.now(), start, &mut effects);
             match Reactor::start(reactor, shard, effects) {
                 Ok(reactor) => {

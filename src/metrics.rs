@@ -81,6 +81,8 @@ metrics! {
         fetched_disk_bytes,
         /// Fetches that waited for data.
         parked_fetches,
+        /// Segments that retention or a deletion of records took away.
+        removed_segments,
         /// Batches found damaged by a read.
         corrupt_batches,
         /// Journal commits made durable.

@@ -160,6 +160,10 @@ fn partition(path: &str, topic: String, index: i32) -> io::Result<FoundPartition
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_left_over) {
+            std::fs::remove_file(entry.path())?;
+            continue;
+        }
         let Some(base_offset) = entry.file_name().to_str().and_then(segment_offset) else { continue };
         segments.push(SegmentFile { base_offset, size: entry.metadata()?.len() });
     }
@@ -169,6 +173,11 @@ fn partition(path: &str, topic: String, index: i32) -> io::Result<FoundPartition
     };
     let topic_id = metadata.lines().find_map(|line| line.strip_prefix("topic_id:")?.trim().parse().ok());
     Ok(FoundPartition { directory: path.into(), topic, index, topic_id, segments })
+}
+
+/// Files that only wait to be deleted, or that were never finished.
+fn is_left_over(name: &str) -> bool {
+    [".deleted", ".cleaned", ".tmp"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// `<20 digits>.log`

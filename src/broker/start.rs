@@ -13,9 +13,10 @@ use super::StartProblem;
 use super::directories::{LogDir, OWN_DIRECTORY, list, random_bits, take_stopped_in_order};
 use crate::config::BrokerConfig;
 use crate::journal::{Checkpoint, JournalFileName, Run, START_TABLES, decode_tables, encode_tables};
+use crate::log::{CleaningPoint, START_CLEANING, decode_cleaning};
 use crate::reactor::{AlignedBuffer, JournalFile, create_directory, direct_file, replace, sync_file_system};
 use crate::shard::{FileKind, FileName, Found, RecoveredPartition, Recovery, recover};
-use crate::types::{Offset, ShardId};
+use crate::types::{Map, Offset, PartitionId, ShardId};
 
 /// Everything is as the plan says, on stable storage, and the journals are empty.
 pub struct Started {
@@ -29,6 +30,10 @@ pub struct Started {
 
 pub fn own_path(first_dir: &str, name: &str) -> String {
     format!("{first_dir}/{OWN_DIRECTORY}/{name}")
+}
+
+pub fn cleaning_path(first_dir: &str, shard: u16) -> String {
+    own_path(first_dir, &format!("cleaning-{shard}"))
 }
 
 pub fn checkpoint_path(first_dir: &str, shard: u16) -> String {
@@ -54,8 +59,9 @@ pub fn start(
     for dir in dirs {
         partitions.extend(list(dir)?);
     }
-    let (journals, checkpoints) = read_own(&own)?;
-    let found = Found { cluster_id: cluster_id.clone(), config: config.clone(), journals, checkpoints, partitions };
+    let Own { journals, checkpoints, cleaning } = read_own(&own)?;
+    let (cluster_id, config_of_run) = (cluster_id.clone(), config.clone());
+    let found = Found { cluster_id, config: config_of_run, journals, checkpoints, cleaning, partitions };
     let mut unreadable = None;
     let recovery = recover(found, stopped_in_order, &mut |directory, base_offset| {
         let path = segment_path(directory, base_offset, FileKind::Log);
@@ -72,6 +78,8 @@ pub fn start(
     if carry_out(&recovery)? {
         sync(dirs)?;
     }
+    let path = own_path(first_dir, START_CLEANING);
+    replace(&path, &recovery.cleaning_table()).map_err(at(&path))?;
     let run = Run { first_generation: recovery.next_generation, salt: random_bits()? as u64 };
     // With these tables the journals of all runs before are free, and not before.
     let path = own_path(first_dir, START_TABLES);
@@ -91,11 +99,15 @@ fn segment_path(directory: &str, base_offset: Offset, kind: FileKind) -> String 
     FileName { directory: directory.into(), base_offset, kind }.to_string()
 }
 
-type Own = (Vec<(JournalFileName, Bytes)>, Vec<Checkpoint>);
+struct Own {
+    journals: Vec<(JournalFileName, Bytes)>,
+    checkpoints: Vec<Checkpoint>,
+    cleaning: Map<PartitionId, CleaningPoint>,
+}
 
 /// The journals and checkpoint tables that are there, of however many shards.
 fn read_own(own: &str) -> Result<Own, StartProblem> {
-    let (mut names, mut checkpoints) = (Vec::new(), Vec::new());
+    let (mut names, mut checkpoints, mut cleaning) = (Vec::new(), Vec::new(), Map::default());
     for entry in std::fs::read_dir(own).map_err(at(own))? {
         let name = entry.map_err(at(own))?.file_name();
         let Some(name) = name.to_str() else { continue };
@@ -105,6 +117,9 @@ fn read_own(own: &str) -> Result<Own, StartProblem> {
         } else if name == START_TABLES || checkpoint_shard(name).is_some() {
             let bytes = std::fs::read(&path).map_err(at(&path))?;
             checkpoints.extend(decode_tables(&bytes).map_err(|error| StartProblem(format!("{path}: {error}")))?);
+        } else if name == START_CLEANING || cleaning_shard(name).is_some() {
+            let bytes = std::fs::read(&path).map_err(at(&path))?;
+            decode_cleaning(&bytes, &mut cleaning).map_err(|error| StartProblem(format!("{path}: {error}")))?;
         } else if name.ends_with(".tmp") || name.ends_with(".new") {
             // Left by a run that died while it wrote it; nothing ever counted on it.
             std::fs::remove_file(&path).map_err(at(&path))?;
@@ -121,11 +136,15 @@ fn read_own(own: &str) -> Result<Own, StartProblem> {
         });
         read.collect::<Result<Vec<_>, StartProblem>>()
     })?;
-    Ok((journals, checkpoints))
+    Ok(Own { journals, checkpoints, cleaning })
 }
 
 fn checkpoint_shard(name: &str) -> Option<u16> {
     name.strip_prefix("checkpoint-")?.parse().ok()
+}
+
+fn cleaning_shard(name: &str) -> Option<u16> {
+    name.strip_prefix("cleaning-")?.parse().ok()
 }
 
 /// Returns whether anything had to be changed.
@@ -195,7 +214,8 @@ fn drop_surplus(own: &str, shards: u16) -> Result<(), StartProblem> {
     for entry in std::fs::read_dir(own).map_err(at(own))? {
         let name = entry.map_err(at(own))?.file_name();
         let Some(name) = name.to_str() else { continue };
-        let shard = JournalFileName::parse(name).map(|journal| journal.shard.0).or(checkpoint_shard(name));
+        let shard = JournalFileName::parse(name).map(|journal| journal.shard.0);
+        let shard = shard.or(checkpoint_shard(name)).or(cleaning_shard(name));
         if shard.is_some_and(|shard| shard >= shards) {
             let path = format!("{own}/{name}");
             std::fs::remove_file(&path).map_err(at(&path))?;
@@ -258,7 +278,6 @@ fn make_journal(own: &str, shard: u16, (index, files): (u16, u16), bytes: u64) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::PartitionId;
 
     fn config(dir: &str) -> Arc<BrokerConfig> {
         let mut config = BrokerConfig { log_dirs: vec![dir.to_owned()], ..BrokerConfig::default() };

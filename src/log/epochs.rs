@@ -41,6 +41,14 @@ impl LeaderEpochs {
         self.starts.retain(|&(_, start)| start < end);
     }
 
+    /// The log starts at `offset` now: the epoch that wrote the record there begins there.
+    pub fn forget_below(&mut self, offset: Offset) {
+        let after = self.starts.partition_point(|&(_, start)| start <= offset);
+        let Some(current) = after.checked_sub(1) else { return };
+        self.starts.drain(..current);
+        self.starts[0].1 = offset;
+    }
+
     pub fn starts(&self) -> &[(LeaderEpoch, Offset)] {
         &self.starts
     }
@@ -67,6 +75,11 @@ mod tests {
         assert_eq!(epochs.end_of(3, 100), Some((3, 100)));
         assert_eq!(epochs.end_of(9, 100), Some((3, 100)));
         assert_eq!((epochs.at(0), epochs.at(39), epochs.at(40)), (Some(1), Some(1), Some(3)));
+        let mut later = epochs.clone();
+        later.forget_below(20);
+        assert_eq!((later.starts(), later.at(19), later.at(20)), (&[(1, 20), (3, 40)][..], None, Some(1)));
+        later.forget_below(40);
+        assert_eq!(later.starts(), &[(3, 40)]);
         epochs.truncate(40);
         assert_eq!(epochs.latest(), Some(1));
     }

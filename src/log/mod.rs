@@ -1,9 +1,11 @@
 //! One partition's log: segments, indexes, leader epochs, producers, and the tail in memory. It belongs to one shard,
 //! does not know roles, and names what should be read or written as values; others do it.
 
+mod cleaning_table;
 mod epochs;
 mod producers;
 mod recovery;
+mod retention;
 mod segment;
 mod state;
 mod tail;
@@ -12,9 +14,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use cleaning_table::{CleaningPoint, CleaningTableError, START_CLEANING, decode_cleaning, encode_cleaning};
 pub use epochs::LeaderEpochs;
 pub use producers::{Producers, Sequence, SequencedBatch};
-pub use recovery::{LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, recover};
+pub use recovery::{FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, recover};
+pub use retention::Retention;
 pub use segment::{Life, SEGMENT_BYTES_LIMIT, Segment};
 pub use state::LogState;
 use tail::{Tail, TailBatch};
@@ -47,6 +51,12 @@ pub struct Log {
     dirty_bytes: usize,
     /// See `LogState::indexed_size`.
     indexed_size: u64,
+    /// Its log start is not kept up: `log_start_offset` is.
+    cleaning: CleaningPoint,
+    /// Base offset of the segment at which recovery would resume by the table on stable storage, and by the one that is
+    /// being written.
+    recovery_point: Offset,
+    next_recovery_point: Offset,
 }
 
 /// Where an appended batch went.
@@ -94,7 +104,7 @@ pub struct OffsetOutOfRange;
 
 impl Log {
     pub fn open(config: Arc<TopicConfig>, recovered: RecoveredLog) -> Log {
-        let RecoveredLog { state, sealed, active, .. } = recovered;
+        let RecoveredLog { state, sealed, active, cleaning, .. } = recovered;
         let mut segments: Vec<_> = sealed.iter().map(|file| Segment::sealed(file.base_offset, file.size)).collect();
         segments.push(Segment::resumed(active.base_offset, active.size, state.indexed_size, state.first_timestamp));
         Log {
@@ -110,6 +120,9 @@ impl Log {
             written_offset: state.log_end_offset,
             dirty_bytes: 0,
             indexed_size: state.indexed_size,
+            cleaning,
+            recovery_point: active.base_offset,
+            next_recovery_point: active.base_offset,
         }
     }
 
@@ -146,14 +159,13 @@ impl Log {
     pub fn append(&mut self, now: Time, batch: ProducedBatch, epoch: LeaderEpoch) -> Appended {
         let rolled = self.should_roll(now, batch.header());
         if rolled {
-            let segment = self.segments.last_mut().expect("never empty");
-            segment.life = Life::Sealing;
-            self.segments.push(Segment::begin(self.log_end_offset));
+            self.roll();
         }
         self.epochs.on_append(epoch, self.log_end_offset);
         let batch = batch.stamp(self.log_end_offset, epoch);
         let header = batch.header();
         let segment = self.segments.last_mut().expect("never empty");
+        segment.begun_ms(now.wall_ms);
         let position = segment.append(&header, self.config.index_interval_bytes as u64);
         let (base_offset, last_offset) = (header.base_offset, header.last_offset());
         self.tail.push(TailBatch {
@@ -180,7 +192,7 @@ impl Log {
         let age = active.first_timestamp.map_or(0, |first| clock.saturating_sub(first));
         let last_relative = self.log_end_offset + Offset::from(next.last_offset_delta) - active.base_offset;
         active.size + next.size() as u64 > limit
-            || age > self.config.segment_ms as Timestamp
+            || age > self.segment_ms_max()
             || last_relative > Offset::from(i32::MAX)
     }
 
@@ -291,9 +303,12 @@ impl Log {
         (&self.segments[open], self.written_offset.min(end))
     }
 
-    /// Everything below is in sealed segments or written to the one after them.
+    /// Everything below is in sealed segments or written to the active one.
     pub fn resumable_offset(&self) -> Offset {
-        self.resumption().1
+        match self.resumption() {
+            (active, written_offset) if active.life == Life::Active => written_offset,
+            (sealing, _) => sealing.base_offset,
+        }
     }
 
     /// Where recovery would resume, were all that is written synced.
@@ -477,5 +492,42 @@ fn locate_in(segment: &Segment, position: Option<segment::Position>) -> Location
     match position {
         None => Location::Unindexed { segment: segment.base_offset },
         Some(position) => Location::At { segment: segment.base_offset, position: u64::from(position) },
+    }
+}
+
+/// The one way in which tests of this room make logs.
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::record::{BatchBuilder, ProduceRules};
+
+    pub fn log(config: TopicConfig) -> Log {
+        Log::open(Arc::new(config), RecoveredLog::new())
+    }
+
+    pub fn append_built(log: &mut Log, now: Time, builder: BatchBuilder) -> Appended {
+        let rules = ProduceRules { timestamp_after_max_ms: i64::MAX, ..ProduceRules::default() };
+        let batch = ProducedBatch::check(BytesMut::from(builder.build()), &rules, now.wall_ms).expect("good");
+        log.append(now, batch, 1)
+    }
+
+    /// One record.
+    pub fn append(log: &mut Log, now: Time, at: Timestamp, key: Option<&[u8]>, value: Option<&[u8]>) -> Appended {
+        let mut builder = BatchBuilder::new();
+        builder.push(at, key, value);
+        append_built(log, now, builder)
+    }
+
+    /// Writes everything back and seals what is rolled.
+    pub fn seal_all(log: &mut Log) {
+        while let Some(write) = log.take_write_back(usize::MAX) {
+            log.on_written(write.upto);
+        }
+        while let Some(base_offset) = log.segment_to_seal().map(|segment| segment.base_offset) {
+            log.on_sealed(base_offset);
+        }
+        log.advance_durable(log.log_end_offset());
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::cleaning_table::CleaningPoint;
 use super::state::LogState;
 use crate::record::{self, RecordBatch};
 use crate::types::Offset;
@@ -29,6 +30,17 @@ pub struct LogCheckpoint {
     pub state: Bytes,
 }
 
+/// All that is known of one log before its recovery.
+#[derive(Default)]
+pub struct FoundLog<'a> {
+    /// `None` if no table names it.
+    pub checkpoint: Option<&'a LogCheckpoint>,
+    pub cleaning: CleaningPoint,
+    pub files: Vec<SegmentFile>,
+    /// Its batches in the journal in append order, those already in the segments included.
+    pub entries: Vec<RecordBatch>,
+}
+
 /// The plan: delete, cut, append; then `state`, `sealed` and `active` describe the log.
 #[derive(Debug)]
 pub struct RecoveredLog {
@@ -36,13 +48,15 @@ pub struct RecoveredLog {
     pub sealed: Vec<SegmentFile>,
     /// Its size counts `append`.
     pub active: SegmentFile,
-    /// Segments that lie wholly beyond the checkpoint: what they held comes out of the journal again.
+    /// Segments that lie wholly beyond the checkpoint, whose content comes out of the journal again, and those wholly below
+    /// the log's start, whose deletion a crash undid.
     pub delete: Vec<Offset>,
     /// The active segment's length before `append`; what lies behind is padding or was never synced.
     pub keep: u64,
     pub append: Vec<RecordBatch>,
     /// The active segment's index files, if there are any, describe something else: they have to go.
     pub index_is_stale: bool,
+    pub cleaning: CleaningPoint,
 }
 
 impl RecoveredLog {
@@ -56,6 +70,7 @@ impl RecoveredLog {
             keep: 0,
             append: Vec::new(),
             index_is_stale: false,
+            cleaning: CleaningPoint::default(),
         }
     }
 
@@ -107,14 +122,9 @@ impl fmt::Display for RecoveryError {
     }
 }
 
-/// Plans the recovery of one partition. `entries` are its batches in the journal in append order, those already in the
-/// segments included; `read` gives the content of a segment for a log that no checkpoint knows.
-pub fn recover(
-    checkpoint: Option<&LogCheckpoint>,
-    mut files: Vec<SegmentFile>,
-    entries: Vec<RecordBatch>,
-    read: &mut dyn FnMut(Offset) -> Bytes,
-) -> Result<RecoveredLog, RecoveryError> {
+/// Plans the recovery of one partition. `read` gives the content of a segment for a log that no checkpoint knows.
+pub fn recover(found: FoundLog, read: &mut dyn FnMut(Offset) -> Bytes) -> Result<RecoveredLog, RecoveryError> {
+    let FoundLog { checkpoint, cleaning, mut files, entries } = found;
     files.sort_by_key(|file| file.base_offset);
     let (mut state, base_offset, keep, written_offset) = match checkpoint {
         Some(checkpoint) => {
@@ -163,19 +173,41 @@ pub fn recover(
         state.producers.truncate(log_end_offset);
     }
     (state.log_end_offset, state.durable_offset) = (log_end_offset, log_end_offset);
+    state.log_start_offset = state.log_start_offset.max(cleaning.log_start_offset);
+    if log_end_offset < state.log_start_offset {
+        return Ok(begun_anew(state, cleaning, &files));
+    }
     let index_is_stale = state.indexed_size != size;
     if index_is_stale {
         state.indexed_size = 0;
     }
-    Ok(RecoveredLog {
+    let (mut sealed, mut delete) = (Vec::new(), Vec::new());
+    for (index, file) in files.iter().enumerate().filter(|(_, file)| file.base_offset != base_offset) {
+        let end = files.get(index + 1).map_or(base_offset, |next| next.base_offset.min(base_offset));
+        if file.base_offset > base_offset || end <= state.log_start_offset {
+            delete.push(file.base_offset);
+        } else {
+            sealed.push(*file);
+        }
+    }
+    let active = SegmentFile { base_offset, size };
+    Ok(RecoveredLog { state, sealed, active, delete, keep, append, index_is_stale, cleaning })
+}
+
+/// Records that were acknowledged from memory were lost, and the log's start had passed them: nothing below it may come
+/// back, so it begins again there.
+fn begun_anew(mut state: LogState, cleaning: CleaningPoint, files: &[SegmentFile]) -> RecoveredLog {
+    let start = state.log_start_offset;
+    (state.log_end_offset, state.durable_offset) = (start, start);
+    (state.first_timestamp, state.indexed_size) = (None, 0);
+    RecoveredLog {
         state,
-        sealed: files.iter().copied().filter(|file| file.base_offset < base_offset).collect(),
-        active: SegmentFile { base_offset, size },
-        delete: files.iter().map(|file| file.base_offset).filter(|&base| base > base_offset).collect(),
-        keep,
-        append,
-        index_is_stale,
-    })
+        active: SegmentFile { base_offset: start, size: 0 },
+        delete: files.iter().map(|file| file.base_offset).collect(),
+        index_is_stale: true,
+        cleaning,
+        ..RecoveredLog::new()
+    }
 }
 
 fn begun(offset: Offset) -> (LogState, Offset, u64, Offset) {
@@ -232,7 +264,8 @@ mod tests {
         let size = batch(0).bytes().len() as u64;
         let files = vec![SegmentFile { base_offset: 0, size: 4096 }, SegmentFile { base_offset: 7, size: 4096 }];
         let entries = (0..5).map(batch).collect();
-        let recovered = recover(Some(&checkpoint(2 * size, 2, 3)), files, entries, &mut nothing).expect("whole");
+        let found = FoundLog { checkpoint: Some(&checkpoint(2 * size, 2, 3)), files, entries, ..FoundLog::default() };
+        let recovered = recover(found, &mut nothing).expect("whole");
         assert_eq!(recovered.append.len(), 3);
         assert_eq!((recovered.keep, recovered.active.size), (2 * size, 5 * size));
         assert_eq!(recovered.delete, vec![7]);
@@ -242,13 +275,16 @@ mod tests {
 
     #[test]
     fn missing_acknowledged_data_is_never_a_shorter_log() {
-        let gap = recover(Some(&checkpoint(0, 0, 0)), vec![], vec![batch(1)], &mut nothing);
-        assert_eq!(gap.expect_err("gap"), RecoveryError::JournalGap { expected: 0, found: 1 });
-        let short = recover(Some(&checkpoint(0, 0, 3)), vec![], vec![batch(0)], &mut nothing);
-        assert_eq!(short.expect_err("short"), RecoveryError::JournalShort { durable: 3, found: 1 });
-        let cut =
-            recover(Some(&checkpoint(100, 2, 2)), vec![SegmentFile { base_offset: 0, size: 50 }], vec![], &mut nothing);
-        assert_eq!(cut.expect_err("cut"), RecoveryError::SegmentShort { segment: 0, durable: 100, found: 50 });
+        let refused = |checkpoint: LogCheckpoint, files: Vec<SegmentFile>, entries: Vec<RecordBatch>| {
+            let found = FoundLog { checkpoint: Some(&checkpoint), files, entries, ..FoundLog::default() };
+            recover(found, &mut nothing).expect_err("something is missing")
+        };
+        let gap = refused(checkpoint(0, 0, 0), vec![], vec![batch(1)]);
+        assert_eq!(gap, RecoveryError::JournalGap { expected: 0, found: 1 });
+        let short = refused(checkpoint(0, 0, 3), vec![], vec![batch(0)]);
+        assert_eq!(short, RecoveryError::JournalShort { durable: 3, found: 1 });
+        let cut = refused(checkpoint(100, 2, 2), vec![SegmentFile { base_offset: 0, size: 50 }], vec![]);
+        assert_eq!(cut, RecoveryError::SegmentShort { segment: 0, durable: 100, found: 50 });
     }
 
     #[test]
@@ -258,7 +294,27 @@ mod tests {
         bytes.extend_from_slice(&batch(13).bytes()[..70]);
         let files = vec![SegmentFile { base_offset: 10, size: bytes.len() as u64 }];
         let bytes = Bytes::from(bytes);
-        let recovered = recover(None, files, vec![], &mut |_| bytes.clone()).expect("whole");
+        let found = FoundLog { files, ..FoundLog::default() };
+        let recovered = recover(found, &mut |_| bytes.clone()).expect("whole");
         assert_eq!((recovered.keep, recovered.state.log_end_offset, recovered.state.log_start_offset), (whole, 13, 10));
+    }
+
+    #[test]
+    fn a_start_that_moved_since_the_checkpoint_is_never_taken_back() {
+        let files: Vec<_> = [0, 3, 7].map(|base_offset| SegmentFile { base_offset, size: 100 }).into();
+        let mut checkpoint = checkpoint(100, 9, 9);
+        checkpoint.segment = 7;
+        let recovered = |log_start_offset| {
+            let cleaning = CleaningPoint { log_start_offset, ..CleaningPoint::default() };
+            let found =
+                FoundLog { checkpoint: Some(&checkpoint), cleaning, files: files.clone(), ..FoundLog::default() };
+            let recovered = recover(found, &mut nothing).expect("whole");
+            let sealed: Vec<_> = recovered.sealed.iter().map(|file| file.base_offset).collect();
+            (recovered.state.log_start_offset, recovered.state.log_end_offset, sealed, recovered.delete)
+        };
+        assert_eq!(recovered(0), (0, 9, vec![0, 3], vec![]));
+        assert_eq!(recovered(4), (4, 9, vec![3], vec![0]), "a deletion that a crash undid is done again");
+        assert_eq!(recovered(9), (9, 9, vec![], vec![0, 3]));
+        assert_eq!(recovered(12), (12, 12, vec![], vec![0, 3, 7]), "what lay between was lost from memory");
     }
 }

@@ -23,6 +23,10 @@ pub struct Segment {
     pub largest: Option<(Timestamp, Offset)>,
     pub index: Index,
     pub life: Life,
+    /// Wall clock when this process first appended to it or looked at its age.
+    begun_ms: Option<Timestamp>,
+    /// Its records cannot be read to find the largest timestamp.
+    unreadable: bool,
 }
 
 /// How far a segment has come; the order is the order of its life.
@@ -55,7 +59,16 @@ pub struct Index {
 impl Segment {
     pub fn begin(base_offset: Offset) -> Segment {
         let index = Index { loaded: true, ..Index::default() };
-        Segment { base_offset, size: 0, first_timestamp: None, largest: None, index, life: Life::Active }
+        Segment {
+            base_offset,
+            size: 0,
+            first_timestamp: None,
+            largest: None,
+            index,
+            life: Life::Active,
+            begun_ms: None,
+            unreadable: false,
+        }
     }
 
     /// A sealed segment found on disk.
@@ -68,7 +81,8 @@ impl Segment {
     /// what it holds is indexed when it is read.
     pub fn resumed(base_offset: Offset, size: u64, indexed_size: u64, first_timestamp: Option<Timestamp>) -> Segment {
         let index = Index { on_disk: indexed_size, loaded: indexed_size == 0, ..Index::default() };
-        Segment { size, first_timestamp, index, ..Segment::begin(base_offset) }
+        let begun_ms = first_timestamp.filter(|&timestamp| timestamp >= 0);
+        Segment { size, first_timestamp, index, begun_ms, ..Segment::begin(base_offset) }
     }
 
     /// Accounts for a stamped batch at the end; returns its position.
@@ -139,6 +153,26 @@ impl Segment {
     /// `largest` speaks for the whole segment: its index is, or once was, complete in memory.
     pub fn is_largest_known(&self) -> bool {
         self.is_indexed() || (self.life == Life::Sealed && self.largest.is_some())
+    }
+
+    /// When this segment began, as far as this process knows.
+    pub fn begun_ms(&mut self, now_ms: Timestamp) -> Timestamp {
+        *self.begun_ms.get_or_insert(now_ms)
+    }
+
+    /// From when on the segment ages: its largest record timestamp. Records without one, and those that cannot be read, age
+    /// from when they were first looked at. None where the index has to be read first.
+    pub fn age_from(&mut self, now_ms: Timestamp) -> Option<Timestamp> {
+        match self.largest.filter(|&(timestamp, _)| timestamp >= 0 && self.is_largest_known()) {
+            Some((timestamp, _)) => Some(timestamp),
+            None if self.unreadable || self.is_largest_known() => Some(self.begun_ms(now_ms)),
+            None => None,
+        }
+    }
+
+    /// The segment cannot be read to its end.
+    pub fn give_up_age(&mut self) {
+        self.unreadable = true;
     }
 
     /// Content of the `.index` and `.timeindex` files: 8-byte and 12-byte entries, big-endian.

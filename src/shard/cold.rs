@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tracing::error;
 
+use super::owner_offsets::first_record;
 use super::storage::Operation;
 use super::{Effect, FileError, FileKind, FileName, Shard};
 use crate::error_code::ErrorCode;
@@ -47,7 +48,17 @@ pub(super) enum Goal {
     /// The first batch with a record that is not older, for this question of ListOffsets.
     Time { timestamp: Timestamp, token: u64, index: usize },
     /// Every batch of the segment passes, so that its index is whole: to be written, or for a question of ListOffsets.
-    Index { waiter: Option<(u64, usize)> },
+    Index { reader: IndexReader },
+}
+
+/// Who needs the whole index of a segment, or its largest timestamp.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum IndexReader {
+    /// The segment is being closed.
+    Closing,
+    /// A question of ListOffsets, and its part.
+    Question(u64, usize),
+    Cleaning,
 }
 
 #[derive(Default)]
@@ -59,8 +70,6 @@ pub(super) struct Cold {
 /// A chunk read before anybody asked for it.
 struct Ahead {
     read: ColdRead,
-    /// So many chunks may be read on from it before its reader comes.
-    further: usize,
     state: AheadState,
 }
 
@@ -75,8 +84,6 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 const READ_BYTES_MAX: usize = 8 << 20;
 /// Reads that complete an index are of this size.
 const SCAN_BYTES: usize = 1 << 20;
-/// Chunks read ahead of one reader: one on its way to him, one on its way from the device.
-const AHEAD_CHUNKS: usize = 2;
 /// Chunks read ahead that one core keeps; the oldest goes first. With `READ_BYTES_MAX` this bounds their memory.
 const AHEAD_CHUNKS_MAX: usize = 16;
 /// Index files of sealed segments kept in memory per core.
@@ -94,7 +101,7 @@ impl Shard {
                     let Some(Ahead { state: AheadState::Ready(records), .. }) = self.cold.ahead.remove(index) else {
                         unreachable!("just seen")
                     };
-                    self.read_ahead(now, &read, &records, AHEAD_CHUNKS, effects);
+                    self.read_ahead(now, &read, &records, effects);
                     if let Some(waiter) = read.waiter {
                         self.on_cold_read(now, waiter, Ok(records), effects);
                     }
@@ -106,26 +113,14 @@ impl Shard {
         self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
     }
 
-    /// Begins to read what follows `records`, up to `count` chunks, if it is on disk as well.
-    fn read_ahead(&mut self, now: Time, read: &ColdRead, records: &[Bytes], count: usize, effects: &mut Vec<Effect>) {
+    /// Begins to read what follows `records`, if it is on disk as well.
+    fn read_ahead(&mut self, now: Time, read: &ColdRead, records: &[Bytes], effects: &mut Vec<Effect>) {
         let Some(last) = records.last().and_then(|batch| record::BatchHeader::parse(batch)) else { return };
-        let mut offset = last.last_offset() + 1;
-        for further in (0..count).rev() {
-            let known = |ahead: &&mut Ahead| ahead.read.partition == read.partition && ahead.read.offset == offset;
-            let Some(known) = self.cold.ahead.iter_mut().find(known) else {
-                return self.start_ahead(now, ColdRead { offset, waiter: None, ..read.clone() }, further, effects);
-            };
-            known.further = further;
-            let AheadState::Ready(records) = &known.state else { return };
-            let Some(last) = records.last().and_then(|batch| record::BatchHeader::parse(batch)) else { return };
-            offset = last.last_offset() + 1;
-        }
-    }
-
-    fn start_ahead(&mut self, now: Time, mut read: ColdRead, further: usize, effects: &mut Vec<Effect>) {
         let Some(partition) = self.partitions.get(&read.partition) else { return };
-        read.upto = partition.high_watermark().min(partition.log.tail_start());
-        if read.offset >= read.upto {
+        let offset = last.last_offset() + 1;
+        let upto = partition.high_watermark().min(partition.log.tail_start());
+        let known = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == offset;
+        if offset >= upto || self.cold.ahead.iter().any(known) {
             return;
         }
         if self.cold.ahead.len() == AHEAD_CHUNKS_MAX {
@@ -133,10 +128,9 @@ impl Shard {
             let Some(oldest) = ready else { return };
             self.cold.ahead.remove(oldest);
         }
-        let state = AheadState::Reading { waiters: Vec::new() };
-        self.cold.ahead.push_back(Ahead { read: read.clone(), further, state });
-        let (partition, offset) = (read.partition, read.offset);
-        self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
+        let next = ColdRead { offset, upto, waiter: None, ..read.clone() };
+        self.cold.ahead.push_back(Ahead { read: next.clone(), state: AheadState::Reading { waiters: Vec::new() } });
+        self.start_scan(now, next.partition, Goal::Records(next), |log| log.locate(offset), effects);
     }
 
     /// Looks for the first record that is not older than `timestamp`, from `segment` on.
@@ -158,10 +152,10 @@ impl Shard {
         now: Time,
         partition: PartitionId,
         segment: Offset,
-        waiter: Option<(u64, usize)>,
+        reader: IndexReader,
         effects: &mut Vec<Effect>,
     ) {
-        self.start_scan(now, partition, Goal::Index { waiter }, |log| log.locate_unindexed(segment), effects);
+        self.start_scan(now, partition, Goal::Index { reader }, |log| log.locate_unindexed(segment), effects);
     }
 
     fn start_scan(
@@ -254,21 +248,12 @@ impl Shard {
                     segment.load_index(&offsets, &bytes.unwrap_or_default());
                     self.keep_index(scan.partition, scan.segment);
                 }
-                let (id, goal) = (scan.partition, scan.goal);
-                let segment = scan.segment;
-                match goal {
-                    Goal::Records(ref read) => {
-                        let offset = read.offset;
-                        self.start_scan(now, id, goal, |log| log.locate(offset), effects);
-                    }
-                    Goal::Time { timestamp, .. } => {
-                        self.start_scan(now, id, goal, |log| log.locate_time(segment, timestamp), effects);
-                    }
-                    Goal::Index { .. } => self.start_scan(now, id, goal, |log| log.locate_unindexed(segment), effects),
-                }
+                self.restart_scan(now, scan, effects);
             }
-            (FileKind::Log, Ok(bytes)) => self.on_chunk(now, scan, bytes, effects),
-            (FileKind::Log, Err(failure)) => {
+            // The segment went away while it was read.
+            _ if partition.log.segment_mut(scan.segment).is_none() => self.restart_scan(now, scan, effects),
+            (_, Ok(bytes)) => self.on_chunk(now, scan, bytes, effects),
+            (_, Err(failure)) => {
                 let file = FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind };
                 error!(%file, position = scan.position, ?failure, "a segment cannot be read");
                 self.end_scan(now, scan, Err(ErrorCode::KafkaStorageError), effects);
@@ -276,14 +261,32 @@ impl Shard {
         }
     }
 
+    /// Looks anew where to read: an index was loaded, or the segment is not what it was.
+    fn restart_scan(&mut self, now: Time, scan: Scan, effects: &mut Vec<Effect>) {
+        let (id, segment) = (scan.partition, scan.segment);
+        let log_start = self.partitions.get(&id).map_or(0, |partition| partition.log.log_start_offset());
+        match scan.goal {
+            Goal::Records(ref read) if read.offset < log_start => {
+                self.end_scan(now, scan, Err(ErrorCode::OffsetOutOfRange), effects);
+            }
+            Goal::Records(ref read) => {
+                let offset = read.offset;
+                self.start_scan(now, id, scan.goal, |log| log.locate(offset), effects);
+            }
+            Goal::Time { timestamp, .. } => {
+                self.start_scan(now, id, scan.goal, |log| log.locate_time(segment, timestamp), effects);
+            }
+            Goal::Index { .. } => self.start_scan(now, id, scan.goal, |log| log.locate_unindexed(segment), effects),
+        }
+    }
+
     /// Walks the batches of one chunk.
     fn on_chunk(&mut self, now: Time, mut scan: Scan, bytes: Bytes, effects: &mut Vec<Effect>) {
         let partition = self.partitions.get_mut(&scan.partition).expect("the caller found it");
-        let mut found = Vec::new();
-        let (mut total, mut full) = (0, false);
+        let (mut found, mut total, mut full) = (Vec::new(), 0, false);
+        let log_start = partition.log.log_start_offset();
         let mut walk = record::batches(&bytes);
-        let mut passed = 0;
-        let mut damage = None;
+        let (mut passed, mut damage) = (0, None);
         for batch in &mut walk {
             let (at, header) = match batch {
                 Ok(batch) => batch,
@@ -303,7 +306,7 @@ impl Shard {
                     full = header.last_offset() >= read.upto || (total > 0 && total + slice.len() > read.max_bytes);
                     !full
                 }
-                Goal::Time { timestamp, .. } => header.max_timestamp >= *timestamp,
+                Goal::Time { timestamp, .. } => header.max_timestamp >= *timestamp && header.next_offset() > log_start,
                 Goal::Index { .. } => false,
             };
             if full {
@@ -319,24 +322,27 @@ impl Shard {
             partition.log.note_batch(scan.segment, scan.position + at as u64, &header);
             passed = at + header.size();
             scan.expected = Some(header.next_offset());
-            if wanted {
-                found.push(slice);
-                full = matches!(scan.goal, Goal::Time { .. });
+            match scan.goal {
+                // Its time may be that of a record that is gone.
+                Goal::Time { timestamp, .. } if wanted => {
+                    full = first_record(&slice, timestamp, log_start).is_some();
+                    found.extend(full.then_some(slice));
+                }
+                _ => found.extend(wanted.then_some(slice)),
             }
         }
-        let cut_short = bytes.len() < scan.length as usize;
-        let left = partition.log.written_position_of(scan.segment).saturating_sub(scan.position) as usize;
         if !found.is_empty() {
             return self.end_scan(now, scan, Ok(found), effects);
         }
+        let cut_short = bytes.len() < scan.length as usize;
+        let left = partition.log.written_position_of(scan.segment).saturating_sub(scan.position) as usize;
+        let file = FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind: FileKind::Log };
         match damage {
             Some(BatchError::Truncated { needed, .. }) if !cut_short && passed + needed <= left => {
                 scan.position += passed as u64;
                 self.read_on(now, scan, needed, effects);
             }
             Some(damage) => {
-                let file =
-                    FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind: FileKind::Log };
                 let position = scan.position + passed as u64;
                 error!(%file, position, %damage, "a batch is corrupt and is not served; restore the file from a replica or a backup");
                 self.metrics.corrupt_batches += 1;
@@ -344,8 +350,6 @@ impl Shard {
             }
             None if full => self.end_scan(now, scan, Ok(Vec::new()), effects),
             None if cut_short => {
-                let file =
-                    FileName { directory: partition.directory.clone(), base_offset: scan.segment, kind: FileKind::Log };
                 let (found, needed) = (scan.position + bytes.len() as u64, scan.position + u64::from(scan.length));
                 error!(%file, found, needed, "a segment is shorter than what was written to it; restore it from a replica or a backup");
                 self.metrics.corrupt_batches += 1;
@@ -360,25 +364,28 @@ impl Shard {
 
     fn end_scan(&mut self, now: Time, scan: Scan, outcome: Result<Vec<Bytes>, ErrorCode>, effects: &mut Vec<Effect>) {
         match scan.goal {
-            Goal::Index { waiter: None } => {
-                self.on_index_complete(scan.partition, scan.segment, outcome.err(), effects);
-            }
-            Goal::Index { waiter: Some(waiter) } => self.on_age_known(now, waiter, outcome.err(), effects),
+            Goal::Index { reader } => match reader {
+                IndexReader::Closing => self.on_index_complete(scan.partition, scan.segment, outcome.err(), effects),
+                IndexReader::Question(token, index) => {
+                    self.on_age_known(now, (token, index), outcome.err(), effects);
+                }
+                IndexReader::Cleaning => self.on_segment_age(scan.partition, scan.segment, outcome.err()),
+            },
             Goal::Time { timestamp, token, index } => {
                 self.on_time_found((token, index), timestamp, outcome, effects);
             }
             Goal::Records(read) => {
                 let Some(waiter) = read.waiter else { return self.on_ahead(now, &read, outcome, effects) };
                 if let Ok(records) = &outcome {
-                    self.read_ahead(now, &read, records, AHEAD_CHUNKS, effects);
+                    self.read_ahead(now, &read, records, effects);
                 }
                 self.on_cold_read(now, waiter, outcome, effects);
             }
         }
     }
 
-    /// A chunk read ahead has come: for who waits for it already, or to be kept. Reading does not run away from a slow
-    /// reader: he would lose what was read first.
+    /// A chunk read ahead has come: for who waits for it already, or to be kept. What follows is read when somebody takes
+    /// this one: a reader who is slower than the device would lose what was read first.
     fn on_ahead(
         &mut self,
         now: Time,
@@ -388,19 +395,16 @@ impl Shard {
     ) {
         let same = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == read.offset;
         let Some(index) = self.cold.ahead.iter().position(same) else { return };
-        let Ahead { further, state, .. } = &mut self.cold.ahead[index];
-        let further = *further;
-        let AheadState::Reading { waiters } = state else { return };
+        let AheadState::Reading { waiters } = &mut self.cold.ahead[index].state else { return };
         let waiters = std::mem::take(waiters);
         match &outcome {
             Ok(records) if waiters.is_empty() && !records.is_empty() => {
-                *state = AheadState::Ready(records.clone());
-                self.read_ahead(now, read, records, further, effects);
+                self.cold.ahead[index].state = AheadState::Ready(records.clone());
             }
             outcome => {
                 self.cold.ahead.remove(index);
                 if let Ok(records) = outcome {
-                    self.read_ahead(now, read, records, AHEAD_CHUNKS, effects);
+                    self.read_ahead(now, read, records, effects);
                 }
             }
         }

@@ -116,6 +116,8 @@ impl Shard {
             }
             let mut rules = ProduceRules::of(&self.config.topic, true);
             rules.max_message_bytes = METADATA_BATCH_BYTES_MAX;
+            // Its records have no keys, whatever topics are by default.
+            rules.key_required = false;
             let batch = ProducedBatch::check(BytesMut::from(builder.build()), &rules, now.wall_ms);
             self.append_stamped(now, id, batch.expect("built here"));
         }
@@ -241,6 +243,7 @@ impl Shard {
         self.forget_storage(id);
         let Some(mut partition) = self.partitions.remove(&id) else { return };
         self.note_placed(&partition.directory, -1);
+        self.forget_cleaning(id, &partition.directory, effects);
         let (acknowledgements, fetches) = partition.waiters.take_all();
         for token in acknowledgements {
             self.on_append_abandoned(id, token, effects);

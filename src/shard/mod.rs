@@ -3,6 +3,7 @@
 //! `coordinator`. One file per verb.
 
 mod append;
+mod cleaning;
 mod cold;
 mod commit;
 mod configs;
@@ -49,6 +50,8 @@ pub struct ShardStart {
     pub journal: Journal,
     /// Where the checkpoint table of this shard is kept.
     pub checkpoint_path: Arc<str>,
+    /// Where its table of cleaning is kept.
+    pub cleaning_path: Arc<str>,
     /// The recovered logs of the partitions that this shard owns, with their directories.
     pub logs: Vec<(PartitionId, Arc<str>, RecoveredLog)>,
     /// The same for all shards of this start; shard 0 registers the broker with it.
@@ -81,6 +84,7 @@ pub struct Shard {
     sessions: session::Sessions,
     storage: storage::Storage,
     cold: cold::Cold,
+    cleaning: cleaning::Cleaning,
     timers: BTreeMap<(Deadline, u64), Timer>,
     next_token: u64,
     /// Requests that came before the broker's addresses of this start were known.
@@ -99,6 +103,8 @@ enum Timer {
     Storage,
     /// Producers that were silent for long are forgotten.
     ExpireProducers,
+    /// Something of cleaning is due.
+    Cleaning,
 }
 
 /// How often `producer.id.expiration.ms` is applied.
@@ -108,6 +114,7 @@ impl Shard {
     /// The logs were recovered before, so nothing has to be read to open them.
     pub fn open(now: Time, start: ShardStart, effects: &mut Vec<Effect>) -> Shard {
         let storage = storage::Storage::new(&start.config, start.shards, start.checkpoint_path.clone());
+        let cleaning = cleaning::Cleaning::new(now, start.cleaning_path.clone(), &start.config);
         let mut shard = Shard {
             id: start.id,
             shards: start.shards,
@@ -130,6 +137,7 @@ impl Shard {
             topics: topics::TopicCalls::default(),
             storage,
             cold: cold::Cold::default(),
+            cleaning,
             timers: BTreeMap::new(),
             next_token: 1,
             early: Vec::new(),
@@ -180,13 +188,16 @@ impl Shard {
                 Timer::Fetch { token } => self.on_fetch_deadline(now, token, effects),
                 Timer::Produce => self.on_produce_deadline(now, effects),
                 Timer::Storage => {
-                    self.storage.on_timer();
-                    self.try_refused_again(effects);
+                    for change in self.storage.on_timer() {
+                        self.change_directory(change, effects);
+                    }
                 }
                 Timer::ExpireProducers => self.expire_producers(now),
+                Timer::Cleaning => self.cleaning.on_timer(),
             }
         }
         self.take_commit(effects);
+        self.tend_cleaning(now, effects);
         self.tend_storage(now, effects);
     }
 
@@ -205,13 +216,16 @@ impl Shard {
     pub fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.stopping = true;
         self.storage.begin_stop();
-        self.try_refused_again(effects);
         self.answer_parked_fetches(now, effects);
     }
 
     /// The clean stop has nothing left to do.
     pub fn drained(&self) -> bool {
-        self.stopping && !self.journal.has_pending() && self.commits.is_empty() && self.storage.is_drained()
+        self.stopping
+            && !self.journal.has_pending()
+            && self.commits.is_empty()
+            && self.storage.is_drained()
+            && self.cleaning_is_quiet()
     }
 
     fn on_message(&mut self, now: Time, from: ShardId, message: Message, effects: &mut Vec<Effect>) {

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::cold::IndexReader;
 use super::{Effect, Message, OffsetAnswer, OffsetQuery, OffsetQuestion, Shard, Ticket};
 use crate::error_code::ErrorCode;
 use crate::log::{Location, Log};
@@ -75,7 +76,9 @@ impl Shard {
             Needs::Time { segment, timestamp } => {
                 self.scan_for_time(now, id, segment, (timestamp, waiter.0, waiter.1), effects);
             }
-            Needs::Age { segment } => self.complete_index(now, id, segment, Some(waiter), effects),
+            Needs::Age { segment } => {
+                self.complete_index(now, id, segment, IndexReader::Question(waiter.0, waiter.1), effects);
+            }
         }
     }
 
@@ -159,7 +162,8 @@ impl Shard {
         let found = match (&outcome, partition) {
             (Err(error_code), _) => Err(*error_code),
             (Ok(batches), Some(partition)) => {
-                let on_disk = batches.first().and_then(|batch| first_record(batch, timestamp));
+                let on_disk =
+                    batches.first().and_then(|batch| first_record(batch, timestamp, partition.log.log_start_offset()));
                 Ok(on_disk
                     .or_else(|| first_in_memory(&partition.log, timestamp))
                     .filter(|&(offset, _)| offset < partition.high_watermark()))
@@ -204,29 +208,27 @@ impl Shard {
 fn first_in_memory(log: &Log, timestamp: Timestamp) -> Option<(Offset, Timestamp)> {
     log.tail_from(log.tail_start())
         .filter(|batch| batch.header().max_timestamp >= timestamp)
-        .find_map(|batch| first_record(batch.bytes(), timestamp))
+        .find_map(|batch| first_record(batch.bytes(), timestamp, log.log_start_offset()))
 }
 
-/// The first record of a batch that is not older. A batch that does not open is answered with its first offset.
-fn first_record(batch: &[u8], timestamp: Timestamp) -> Option<(Offset, Timestamp)> {
+/// The first record of a batch, from an offset on, that is not older. A batch that does not open is answered with its first
+/// offset.
+pub(super) fn first_record(batch: &[u8], timestamp: Timestamp, from: Offset) -> Option<(Offset, Timestamp)> {
     let header = BatchHeader::parse(batch)?;
-    if header.max_timestamp < timestamp {
+    if header.max_timestamp < timestamp || header.last_offset() < from {
         return None;
     }
-    if header.timestamp_type() == record::TimestampType::LogAppendTime {
-        return Some((header.base_offset, header.max_timestamp));
-    }
     let Ok(records) = record::records(batch, OPENED_BYTES_MAX) else {
-        return Some((header.base_offset, header.base_timestamp));
+        return Some((header.base_offset.max(from), header.base_timestamp));
     };
     records
         .map_while(Result::ok)
-        .find(|record| record.timestamp >= timestamp)
+        .find(|record| record.timestamp >= timestamp && record.offset >= from)
         .map(|record| (record.offset, record.timestamp))
 }
 
 /// The offset of the record with the largest timestamp, if its batch is in memory.
 fn newest_record(log: &Log, timestamp: Timestamp, last_offset: Offset) -> Option<Offset> {
     let batch = log.tail_from(last_offset).next().filter(|_| last_offset >= log.tail_start())?;
-    Some(first_record(batch.bytes(), timestamp)?.0)
+    Some(first_record(batch.bytes(), timestamp, log.log_start_offset())?.0)
 }

@@ -12,7 +12,7 @@ use super::storage::to_journal;
 
 use crate::config::BrokerConfig;
 use crate::journal::{self, Checkpoint, CommitId, JournalError, JournalFileName, PartitionCheckpoint, Run};
-use crate::log::{self, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile};
+use crate::log::{self, CleaningPoint, FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile};
 use crate::metadata::{MetadataImage, MetadataRecord};
 use crate::record;
 use crate::types::{Map, Offset, PartitionId, ShardId, TopicId};
@@ -48,6 +48,7 @@ pub struct Found {
     pub config: Arc<BrokerConfig>,
     pub journals: Vec<(JournalFileName, Bytes)>,
     pub checkpoints: Vec<Checkpoint>,
+    pub cleaning: Map<PartitionId, CleaningPoint>,
     pub partitions: Vec<FoundPartition>,
 }
 
@@ -100,7 +101,7 @@ pub fn recover(
     stopped_in_order: bool,
     read: &mut dyn FnMut(&str, Offset) -> Bytes,
 ) -> Result<Recovery, StartError> {
-    let Found { cluster_id, config, journals, checkpoints, partitions } = found;
+    let Found { cluster_id, config, journals, checkpoints, cleaning, partitions } = found;
     let recovered = journal::recover(&journals, &checkpoints).map_err(StartError::Journal)?;
     let mut entries: Map<PartitionId, Vec<record::RecordBatch>> = Map::default();
     for entry in recovered.entries {
@@ -121,7 +122,8 @@ pub fn recover(
         None => (format!("{}/{METADATA_DIRECTORY}", config.log_dirs[0]).into(), Vec::new()),
     };
     let id = PartitionId::METADATA;
-    let log = recover_log(checkpoints.get(&id), &directory, segments, entries_of(id), read)?;
+    let known = Known { checkpoint: checkpoints.get(&id), cleaning: CleaningPoint::default(), entries: entries_of(id) };
+    let log = recover_log(known, &directory, segments, read)?;
     let image = replay(MetadataImage::new(cluster_id, config.clone()), &directory, &log, read)?;
     let mut planned = vec![RecoveredPartition { id, directory, is_new, log }];
 
@@ -139,7 +141,8 @@ pub fn recover(
                     (format!("{log_dir}/{}-{index}", topic.name).into(), true, Vec::new())
                 }
             };
-            let log = recover_log(checkpoint, &directory, segments, entries_of(id), read)?;
+            let cleaning = cleaning.get(&id).copied().unwrap_or_default();
+            let log = recover_log(Known { checkpoint, cleaning, entries: entries_of(id) }, &directory, segments, read)?;
             planned.push(RecoveredPartition { id, directory, is_new, log });
         }
     }
@@ -166,20 +169,28 @@ impl Directories {
     }
 }
 
-fn recover_log(
-    checkpoint: Option<&PartitionCheckpoint>,
-    directory: &Arc<str>,
-    segments: Vec<SegmentFile>,
+/// What is known of one partition beside its files.
+struct Known<'a> {
+    checkpoint: Option<&'a PartitionCheckpoint>,
+    cleaning: CleaningPoint,
     entries: Vec<record::RecordBatch>,
+}
+
+fn recover_log(
+    known: Known,
+    directory: &Arc<str>,
+    files: Vec<SegmentFile>,
     read: &mut dyn FnMut(&str, Offset) -> Bytes,
 ) -> Result<RecoveredLog, StartError> {
+    let Known { checkpoint, cleaning, entries } = known;
     let checkpoint = checkpoint.map(|checkpoint| LogCheckpoint {
         segment: checkpoint.segment_base_offset,
         position: checkpoint.segment_position,
         written_offset: checkpoint.written_offset,
         state: checkpoint.state.clone(),
     });
-    log::recover(checkpoint.as_ref(), segments, entries, &mut |base_offset| read(directory, base_offset))
+    let found = FoundLog { checkpoint: checkpoint.as_ref(), cleaning, files, entries };
+    log::recover(found, &mut |base_offset| read(directory, base_offset))
         .map_err(|error| StartError::Log { directory: directory.clone(), error })
 }
 
@@ -236,6 +247,16 @@ impl Recovery {
         };
         (0..shards).map(table).collect()
     }
+
+    /// The table of cleaning with which the run begins, whichever shards' tables it was merged from.
+    pub fn cleaning_table(&self) -> Bytes {
+        let point = |partition: &RecoveredPartition| {
+            let RecoveredLog { state, cleaning, .. } = &partition.log;
+            (partition.id, CleaningPoint { log_start_offset: state.log_start_offset, ..*cleaning })
+        };
+        let points = self.partitions.iter().map(point).filter(|(_, point)| *point != CleaningPoint::default());
+        log::encode_cleaning(&points.collect::<Vec<_>>())
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +279,7 @@ mod tests {
             config: Arc::new(BrokerConfig::default()),
             journals: Vec::new(),
             checkpoints: Vec::new(),
+            cleaning: Map::default(),
             partitions: Vec::new(),
         };
         let recovery = recover(found, false, &mut |_, _| panic!("there is nothing to read")).expect("an empty node");

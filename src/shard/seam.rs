@@ -72,6 +72,14 @@ pub enum FileKind {
     Log,
     OffsetIndex,
     TimeIndex,
+    /// A segment that compaction is writing; worth nothing before it is whole.
+    CleanedLog,
+    /// One that is whole: recovery puts it in the place of the segments it was made from.
+    SwapLog,
+    /// Files of a segment that is no more. They stay for `file.delete.delay.ms`; a start deletes them.
+    DeletedLog,
+    DeletedOffsetIndex,
+    DeletedTimeIndex,
 }
 
 impl FileKind {
@@ -80,7 +88,26 @@ impl FileKind {
             FileKind::Log => "log",
             FileKind::OffsetIndex => "index",
             FileKind::TimeIndex => "timeindex",
+            FileKind::CleanedLog => "log.cleaned",
+            FileKind::SwapLog => "log.swap",
+            FileKind::DeletedLog => "log.deleted",
+            FileKind::DeletedOffsetIndex => "index.deleted",
+            FileKind::DeletedTimeIndex => "timeindex.deleted",
         }
+    }
+
+    /// A live segment's files, each with the name it gets when the segment goes.
+    pub const DELETED: [(FileKind, FileKind); 3] = [
+        (FileKind::Log, FileKind::DeletedLog),
+        (FileKind::OffsetIndex, FileKind::DeletedOffsetIndex),
+        (FileKind::TimeIndex, FileKind::DeletedTimeIndex),
+    ];
+}
+
+impl FileName {
+    /// The same segment's file of another kind.
+    pub fn of_kind(&self, kind: FileKind) -> FileName {
+        FileName { kind, ..self.clone() }
     }
 }
 
@@ -99,13 +126,12 @@ pub enum FileChange {
     DeleteDirectory { directory: Arc<str> },
     /// The whole content of a small file, atomically and durably: written beside it, synced, renamed, directory synced.
     Replace { path: Arc<str>, bytes: Bytes },
-    /// The whole content of a file that nothing depends on, such as an index: written beside it and renamed. It becomes
-    /// durable with the next sync that names it; until then a power loss may leave it old, empty or damaged.
-    Put { file: FileName, bytes: Bytes },
     /// The exact length of a segment whose last block was padded.
     Truncate { file: FileName, length: u64 },
     /// It not existing is fine.
     Delete { file: FileName },
+    /// The file gets the name of another kind, in place of what has that name. It not existing is fine.
+    Rename { file: FileName, to: FileKind },
     /// Everything written to these files so far is on stable storage, their directory entries included. Many files cost
     /// one flush of the file system, not one each.
     Sync { files: Vec<FileName> },

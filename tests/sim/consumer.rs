@@ -13,6 +13,9 @@ use gannet::types::{Offset, PartitionId, Timestamp};
 
 use crate::client::{Action, Asked, Client, Ctx, Line, partitions, told};
 
+/// As ListOffsets says it.
+const EARLIEST: Timestamp = -2;
+
 #[derive(Debug)]
 enum Ask {
     Metadata,
@@ -26,6 +29,7 @@ struct Wanted {
     id: PartitionId,
     offset: Offset,
     floor: Offset,
+    start: Offset,
 }
 
 struct Position {
@@ -52,6 +56,8 @@ pub struct Consumer {
     positions: BTreeMap<PartitionId, Position>,
     /// Forgotten by us, not yet by the session.
     forgotten: Vec<(String, PartitionId)>,
+    /// Out of range: it is asked where they start.
+    lost: Vec<PartitionId>,
     /// Reads all there is from the beginning.
     everything: bool,
 }
@@ -73,6 +79,7 @@ impl Consumer {
             told_at: 0,
             positions: BTreeMap::new(),
             forgotten: Vec::new(),
+            lost: Vec::new(),
             everything: false,
         }
     }
@@ -92,6 +99,7 @@ impl Consumer {
     fn start_over(&mut self, ctx: &mut Ctx) {
         self.positions.clear();
         self.forgotten.clear();
+        self.lost.clear();
         self.session = if self.sessions { (self.session.0, 0) } else { (0, -1) };
         self.line.ask_metadata(ctx, Ask::Metadata);
     }
@@ -102,6 +110,11 @@ impl Consumer {
         }
         if self.positions.is_empty() {
             return self.start_over(ctx);
+        }
+        while let Some(id) = self.lost.pop() {
+            if self.positions.contains_key(&id) {
+                return self.ask_offset(ctx, id, EARLIEST);
+            }
         }
         match ctx.chance.below(30) {
             0 if !self.everything => self.ask_offsets(ctx),
@@ -118,7 +131,8 @@ impl Consumer {
     }
 
     fn wanted(&self, ctx: &Ctx, id: PartitionId) -> Wanted {
-        Wanted { id, offset: self.positions[&id].offset, floor: ctx.model.floor(id) }
+        let (floor, start) = (ctx.model.floor(id), ctx.model.start(id));
+        Wanted { id, offset: self.positions[&id].offset, floor, start }
     }
 
     fn fetch(&mut self, ctx: &mut Ctx) {
@@ -168,10 +182,14 @@ impl Consumer {
         let id = *self.positions.keys().nth(ctx.chance.below(self.positions.len() as u64) as usize).expect("counted");
         let timestamp = match ctx.chance.below(5) {
             0 => -1,
-            1 => -2,
+            1 => EARLIEST,
             2 => -3,
             _ => ctx.wall_ms() - ctx.chance.below(3_000) as i64,
         };
+        self.ask_offset(ctx, id, timestamp);
+    }
+
+    fn ask_offset(&mut self, ctx: &mut Ctx, id: PartitionId, timestamp: Timestamp) {
         let partition = ListOffsetsPartition { partition_index: id.index, timestamp, ..Default::default() };
         let name = self.positions[&id].name.clone();
         let topics = vec![ListOffsetsTopic { name: &name, partitions: vec![partition] }];
@@ -247,8 +265,12 @@ impl Consumer {
                 return;
             }
             ErrorCode::OffsetOutOfRange => {
-                assert!(relaxed || !ctx.model.lives(id.topic), "{id:?}: {} is out of range", wanted.offset);
-                return self.drop_position(id);
+                let gone = ctx.model.retention.is_some();
+                assert!(relaxed || gone || !ctx.model.lives(id.topic), "{id:?}: {} is out of range", wanted.offset);
+                if !gone || relaxed {
+                    return self.drop_position(id);
+                }
+                return self.lost.push(id);
             }
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => {
                 assert!(!ctx.model.lives(id.topic), "{id:?} is unknown, but lives");
@@ -261,6 +283,11 @@ impl Consumer {
         }
         let floor = if relaxed { 0 } else { wanted.floor };
         ctx.model.on_high_watermark(id, data.high_watermark, floor, ctx.now);
+        let wall_ms = ctx.wall_ms();
+        // Told from version 5 on.
+        if data.log_start_offset >= 0 {
+            ctx.model.on_log_start(id, data.log_start_offset, wanted.start, wall_ms);
+        }
         if data.diverging_epoch.end_offset >= 0 {
             assert!(
                 relaxed,
@@ -325,7 +352,18 @@ impl Consumer {
             assert!(answer.error_code != ErrorCode::KafkaStorageError.code());
             return;
         }
+        if timestamp == EARLIEST {
+            let wall_ms = ctx.wall_ms();
+            ctx.model.on_log_start(id, answer.offset, wanted.start, wall_ms);
+            if let Some(position) = self.positions.get_mut(&id)
+                && position.offset < answer.offset
+            {
+                (position.offset, position.last_fetched_epoch) = (answer.offset, -1);
+            }
+            return;
+        }
         let floor = wanted.floor;
+        let cleaned = ctx.model.retention.is_some();
         let model = &*ctx.model;
         let partition = &model.topics[&id.topic].partitions[id.index as usize];
         let when = |offset: &Offset| partition.values.get(offset).map(|value| model.sent[value].timestamp);
@@ -335,7 +373,8 @@ impl Consumer {
         }
         match timestamp {
             -1 => assert!(answer.offset >= floor, "{id:?}: the end went back from {floor} to {}", answer.offset),
-            -2 => assert!(answer.offset == 0, "{id:?} begins at {}", answer.offset),
+            // What is gone by now may or may not have been there when the answer was made.
+            _ if cleaned => assert!(answer.offset < 0 || answer.offset >= wanted.start, "{id:?}: {answer:?}"),
             -3 => {
                 let largest = known(floor).max();
                 assert!(Some(answer.timestamp) >= largest, "{id:?}: {answer:?}, but {largest:?} is known");

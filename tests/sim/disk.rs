@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use gannet::shard::{FileChange, FileError, FileName, FoundPartition};
+use gannet::shard::{FileChange, FileError, FileKind, FileName, FoundPartition};
 use gannet::types::TopicId;
 
 use crate::chance::Chance;
@@ -86,6 +86,13 @@ struct Directory {
     synced: bool,
 }
 
+struct Rename {
+    from: String,
+    to: String,
+    /// What stood there.
+    replaced: Option<File>,
+}
+
 #[derive(Default)]
 pub struct Disk {
     /// Of partitions: segments and index files.
@@ -93,6 +100,8 @@ pub struct Disk {
     directories: BTreeMap<String, Directory>,
     /// Deleted, but a power loss may bring them back.
     ghosts: BTreeMap<String, File>,
+    /// Not synced, oldest first: a power loss undoes the last ones of each directory.
+    renames: Vec<Rename>,
     /// Small files that are only ever replaced whole: tables, the mark of an orderly stop.
     pub small: BTreeMap<String, Bytes>,
     pub journals: BTreeMap<(u16, u16), Vec<u8>>,
@@ -174,7 +183,6 @@ impl Disk {
                 self.directories.entry(directory.to_string()).or_insert(fresh).topic = Some(*topic);
             }
             FileChange::DeleteDirectory { directory } => self.delete_directory(directory),
-            FileChange::Put { file, bytes } => return self.put(file, bytes),
             FileChange::Replace { path, bytes } => return self.replace(path, bytes),
             FileChange::Truncate { file, length } => {
                 if !self.directories.contains_key(&*file.directory) {
@@ -187,6 +195,7 @@ impl Disk {
                     self.ghosts.insert(file.to_string(), gone);
                 }
             }
+            FileChange::Rename { file, to } => self.rename(file, *to),
             FileChange::Sync { files } => self.sync(files),
         }
         self.count();
@@ -199,28 +208,53 @@ impl Disk {
         let inside = |path: &String| parent(path) == directory;
         self.files.retain(|path, _| !inside(path));
         self.ghosts.retain(|path, _| !inside(path));
+        self.renames.retain(|rename| !inside(&rename.from));
+    }
+
+    fn rename(&mut self, file: &FileName, to: FileKind) {
+        let (from, to) = (file.to_string(), file.of_kind(to).to_string());
+        if let Some(renamed) = self.files.remove(&from) {
+            let replaced = self.files.insert(to.clone(), renamed);
+            self.renames.push(Rename { from, to, replaced });
+        }
+    }
+
+    /// Files that only wait to be deleted, or were never finished: a start deletes them.
+    pub fn delete_leftovers(&mut self) {
+        self.files.retain(|path, _| !path.ends_with(".deleted") && !path.ends_with(".cleaned"));
+        self.count();
+    }
+
+    fn undo_renames(&mut self, chance: &mut Chance) {
+        let mut lasting: BTreeMap<String, bool> = BTreeMap::new();
+        for Rename { from, to, replaced } in std::mem::take(&mut self.renames).into_iter().rev() {
+            // One that lasted was written before all that came after it in its directory.
+            let lasts = lasting.entry(parent(&from).to_owned()).or_default();
+            *lasts = *lasts || chance.one_in(2);
+            if *lasts {
+                continue;
+            }
+            let Some(file) = self.files.remove(&to).or_else(|| self.ghosts.remove(&to)) else { continue };
+            self.files.insert(from, file);
+            self.files.extend(replaced.map(|replaced| (to, replaced)));
+        }
     }
 
     fn replace(&mut self, path: &str, bytes: &Bytes) -> Result<(), FileError> {
         if !self.has_space(bytes.len()) {
             return Err(FileError::NoSpace);
         }
-        self.small.insert(path.to_owned(), bytes.clone());
-        Ok(())
-    }
-
-    /// What a power loss leaves of it is anything: nobody may believe an index that no sync covered.
-    fn put(&mut self, name: &FileName, bytes: &Bytes) -> Result<(), FileError> {
-        if !self.has_space(bytes.len()) {
-            return Err(FileError::NoSpace);
+        if path.ends_with("index") {
+            if !self.directories.contains_key(parent(path)) {
+                return Err(FileError::NotFound);
+            }
+            let mut file = File { data: bytes.to_vec(), ..File::default() };
+            file.sync();
+            self.files.insert(path.to_owned(), file);
+            // A synced directory entry does not sync the others of the directory, but may.
+        } else {
+            self.small.insert(path.to_owned(), bytes.clone());
         }
-        if !self.directories.contains_key(&*name.directory) {
-            return Err(FileError::NotFound);
-        }
-        let file = self.files.entry(name.to_string()).or_default();
-        file.truncate(0);
-        file.write(0, bytes);
-        file.truncate(bytes.len());
         Ok(())
     }
 
@@ -233,6 +267,7 @@ impl Disk {
                 directory.synced = true;
             }
             self.ghosts.retain(|path, _| parent(path) != &*name.directory);
+            self.renames.retain(|rename| parent(&rename.from) != &*name.directory);
         }
     }
 
@@ -240,9 +275,11 @@ impl Disk {
         self.files.values_mut().for_each(File::sync);
         self.directories.values_mut().for_each(|directory| directory.synced = true);
         self.ghosts.clear();
+        self.renames.clear();
     }
 
     pub fn lose_power(&mut self, chance: &mut Chance) {
+        self.undo_renames(chance);
         for (path, file) in std::mem::take(&mut self.ghosts) {
             if chance.one_in(2) && !self.files.contains_key(&path) && self.directories.contains_key(parent(&path)) {
                 self.files.insert(path, file);

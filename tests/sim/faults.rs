@@ -72,6 +72,7 @@ pub struct Faults {
     failing_disk: bool,
     tiny_memory: bool,
     pub large_records: bool,
+    pub retention: bool,
     period_us: u64,
 }
 
@@ -92,6 +93,7 @@ impl Faults {
             failing_disk: on(6),
             tiny_memory: on(3),
             large_records: on(4),
+            retention: on(3),
             period_us: chance.pick(&[60_000, 200_000, 500_000]),
         }
     }
@@ -104,6 +106,12 @@ impl Faults {
         config.topic.segment_bytes = chance.pick(&[6_000, 30_000, 300_000]);
         config.topic.segment_ms = chance.pick(&[200, 1 << 40]);
         config.topic.index_interval_bytes = chance.pick(&[0, 700, 4096]);
+        config.topic.file_delete_delay_ms = chance.pick(&[0, 50, 2000]);
+        config.log_retention_check_interval_ms = chance.pick(&[20, 100]);
+        if self.retention {
+            (config.topic.retention_ms, config.topic.retention_bytes) =
+                chance.pick(&[(150, -1), (600, -1), (400, 20_000), (-1, 40_000)]);
+        }
         let gannet = &mut config.gannet;
         gannet.journal_files = chance.between(3, 5) as u16;
         gannet.journal_bytes = u64::from(gannet.journal_files) * chance.pick(&[32 << 10, 64 << 10, 256 << 10]);

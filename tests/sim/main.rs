@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use admin::Admin;
 use consumer::Consumer;
 use faults::Mutation;
+use model::Retention;
 use producer::Producer;
 use world::World;
 
@@ -58,7 +59,14 @@ fn run(seed: u64, mutation: Option<Mutation>, printed: bool) -> Outcome {
     settle(&mut world, "the last reader");
     world.model.check_order();
     world.drop_client(reader);
-    stop(&mut world);
+    if let Some(Retention { ms: 0.., bytes: -1 }) = world.model.retention {
+        // Long enough for everything to be past its time, closed or not.
+        world.run_until(world.now + 10_000_000);
+        stop(&mut world);
+        world.check_that_all_is_gone();
+    } else {
+        stop(&mut world);
+    }
     let (acknowledged, read, events) = (world.model.acknowledged, world.model.read, world.events);
     world.counts.extend([("records acknowledged", acknowledged), ("records read", read), ("events", events)]);
     Outcome { hash: world.trace.hash, counts: world.counts }

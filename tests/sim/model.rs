@@ -24,6 +24,14 @@ pub struct Model {
     pub producer_ids: BTreeSet<i64>,
     pub acknowledged: u64,
     pub read: u64,
+    pub retention: Option<Retention>,
+}
+
+/// Of all topics.
+#[derive(Clone, Copy)]
+pub struct Retention {
+    pub ms: i64,
+    pub bytes: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -54,6 +62,8 @@ pub struct Partition {
     visible: Vec<(Offset, u64)>,
     /// Offsets whose bytes on disk were damaged.
     pub rotten: Vec<(Offset, Offset)>,
+    /// The log starts here or later: somebody was told.
+    pub start: Offset,
 }
 
 impl Partition {
@@ -162,6 +172,31 @@ impl Model {
         }
     }
 
+    /// A log starts here: never before where it started, and nothing has gone before its time.
+    pub fn on_log_start(&mut self, id: PartitionId, start: Offset, floor: Offset, wall_ms: Timestamp) {
+        assert!(start >= floor, "{id:?}: its start went back from {floor} to {start}");
+        let retention = self.retention;
+        let sent = &self.sent;
+        let Some(topic) = self.topics.get_mut(&id.topic) else { return };
+        let Some(partition) = topic.partitions.get_mut(id.index as usize) else { return };
+        if start <= partition.start {
+            return;
+        }
+        let retention = retention.unwrap_or_else(|| panic!("{id:?} starts at {start}, but nothing is ever to go"));
+        if retention.bytes < 0 {
+            for (offset, value) in partition.values.range(partition.start..start) {
+                let age_ms = wall_ms - sent[value].timestamp;
+                assert!(age_ms > retention.ms, "{id:?} {offset} is gone after {age_ms} ms");
+            }
+        }
+        partition.start = start;
+    }
+
+    pub fn start(&self, id: PartitionId) -> Offset {
+        let topic = self.topics.get(&id.topic);
+        topic.and_then(|topic| topic.partitions.get(id.index as usize)).map_or(0, |partition| partition.start)
+    }
+
     /// Recovery has decided what the node is: nothing that anybody was told may be missing.
     pub fn on_recovered(&mut self, recovery: &Recovery) {
         for (id, topic) in &mut self.topics {
@@ -186,6 +221,8 @@ impl Model {
                 }
                 let known = partition.known_end().max(partition.floor);
                 assert!(end >= known, "{id:?} ({}-{index}) ends at {end}; {known} was told", topic.name);
+                let start = recovered.log.state.log_start_offset;
+                assert!(start >= partition.start, "{id:?} starts at {start}, {} was told", partition.start);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use crc32c::crc32c;
-use gannet::shard::{CommitId, Effect, Event, FileChange, FileError, FileName, OperationId, Shard};
+use gannet::shard::{CommitId, Effect, Event, FileChange, FileError, FileKind, FileName, OperationId, Shard};
 
 use crate::chance::Trace;
 use crate::disk::parent;
@@ -197,13 +197,14 @@ impl World {
             FileChange::Truncate { .. } => self.count("closed segments"),
             FileChange::Sync { .. } => self.count("checkpoint rounds"),
             FileChange::DeleteDirectory { .. } => self.count("deleted directories"),
+            FileChange::Rename { to: FileKind::DeletedLog, .. } => self.count("removed segments"),
             _ => {}
         }
         let directory = match &change {
             FileChange::CreateDirectory { directory, .. } | FileChange::DeleteDirectory { directory } => {
                 directory.to_string()
             }
-            FileChange::Put { file, .. } | FileChange::Truncate { file, .. } | FileChange::Delete { file } => {
+            FileChange::Truncate { file, .. } | FileChange::Delete { file } | FileChange::Rename { file, .. } => {
                 file.directory.to_string()
             }
             FileChange::Replace { path, .. } => parent(path).to_owned(),
@@ -306,11 +307,11 @@ impl World {
 fn describe(change: &FileChange) -> String {
     match change {
         FileChange::Replace { path, bytes } => format!("replaces {path} {} {:08x}", bytes.len(), crc32c(bytes)),
-        FileChange::Put { file, bytes } => format!("puts {file} {} {:08x}", bytes.len(), crc32c(bytes)),
         FileChange::CreateDirectory { directory, topic } => format!("makes {directory} of {topic}"),
         FileChange::DeleteDirectory { directory } => format!("deletes {directory}"),
         FileChange::Truncate { file, length } => format!("cuts {file} to {length}"),
         FileChange::Delete { file } => format!("deletes {file}"),
+        FileChange::Rename { file, to } => format!("renames {file} to .{}", to.extension()),
         FileChange::Sync { files } => format!("syncs {} files", files.len()),
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gannet::coordinator::BrokerRegistration;
 use gannet::journal::{self, Journal, JournalFileName, JournalLayout, Run, START_TABLES};
+use gannet::log::{START_CLEANING, decode_cleaning};
 use gannet::metadata::Endpoint;
 use gannet::shard::{self, FileChange, FileKind, FileName, Found, RecoveredPartition, Recovery, Shard, ShardStart};
-use gannet::types::{ShardId, Uuid};
+use gannet::types::{Map, PartitionId, ShardId, Uuid};
 
 use crate::faults::Mutation;
 use crate::perform::Core;
@@ -66,6 +67,7 @@ impl World {
     /// What the broker does with the log directories before any shard exists; `None` if it died over it.
     fn prepare(&mut self, shards: u16, cut_short: Option<u64>) -> Option<(Recovery, Run)> {
         let mut life = Life(cut_short);
+        self.disk.delete_leftovers();
         let recovery = self.recover();
         self.model.on_recovered(&recovery);
         for stray in &recovery.strays {
@@ -78,13 +80,16 @@ impl World {
         life.goes_on()?;
         self.disk.sync_all();
         life.goes_on()?;
+        self.disk.small.insert(format!("{OWN}/{START_CLEANING}"), recovery.cleaning_table());
+        life.goes_on()?;
         let run = Run { first_generation: recovery.next_generation, salt: self.chance.next() };
         let tables = journal::encode_tables(&recovery.checkpoints(shards, run));
         self.disk.small.insert(format!("{OWN}/{START_TABLES}"), tables);
         life.goes_on()?;
         self.disk.journals.retain(|(shard, _), _| *shard < shards);
         self.disk.small.retain(|path, _| {
-            let shard = path.rsplit_once("/checkpoint-").and_then(|(_, shard)| shard.parse::<u16>().ok());
+            let table = path.rsplit_once("/checkpoint-").or(path.rsplit_once("/cleaning-"));
+            let shard = table.and_then(|(_, shard)| shard.parse::<u16>().ok());
             shard.is_none_or(|shard| shard < shards)
         });
         let bytes = self.config.gannet.journal_file_bytes() as usize;
@@ -94,6 +99,18 @@ impl World {
             }
         }
         Some((recovery, run))
+    }
+
+    /// After all records are older than retention allows.
+    pub fn check_that_all_is_gone(&mut self) {
+        let recovery = self.recover();
+        for partition in recovery.partitions.iter().filter(|partition| partition.id != PartitionId::METADATA) {
+            let state = &partition.log.state;
+            let (start, end) = (state.log_start_offset, state.log_end_offset);
+            assert!(start == end, "{}: {start} to {end} is still there", partition.directory);
+            let segments = partition.log.sealed.len();
+            assert!(segments == 0, "{}: {segments} old segments are still there", partition.directory);
+        }
     }
 
     fn recover(&mut self) -> Recovery {
@@ -120,7 +137,11 @@ impl World {
             checkpoints.retain(|table| table.shard != shard);
         }
         let (config, partitions) = (self.config.clone(), self.disk.partitions());
-        let found = Found { cluster_id: "sim".into(), config, journals, checkpoints, partitions };
+        let mut cleaning = Map::default();
+        for (_, bytes) in self.disk.small.iter().filter(|(path, _)| path.contains("/cleaning-")) {
+            decode_cleaning(bytes, &mut cleaning).expect("tables are replaced whole");
+        }
+        let found = Found { cluster_id: "sim".into(), config, journals, checkpoints, cleaning, partitions };
         let recovery = shard::recover(found, stopped_in_order, &mut |directory, base_offset| {
             let name = FileName { directory: directory.into(), base_offset, kind: FileKind::Log };
             self.disk.read(&name, 0, u32::MAX).expect("recovery reads what was found")
@@ -193,6 +214,7 @@ impl World {
                 image: image.clone(),
                 journal: Journal::new(JournalLayout::of(id, &self.config.gannet), run),
                 checkpoint_path: checkpoint_path(id.0).into(),
+                cleaning_path: format!("{OWN}/cleaning-{}", id.0).into(),
                 logs,
                 registration: registration.clone(),
                 seed: seed.wrapping_add(index as u64),

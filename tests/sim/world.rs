@@ -13,7 +13,7 @@ use crate::chance::{Chance, Trace};
 use crate::client::{Action, Client, Ctx, WALL_MS};
 use crate::disk::Disk;
 use crate::faults::{Faults, Mutation};
-use crate::model::Model;
+use crate::model::{Model, Retention};
 use crate::perform::Core;
 
 /// What will happen at a time.
@@ -85,6 +85,9 @@ impl World {
         let mut chance = Chance::new(seed);
         let faults = Faults::draw(&mut chance);
         let config = Arc::new(faults.config(&mut chance));
+        let (ms, bytes) = (config.topic.retention_ms, config.topic.retention_bytes);
+        let mut model = Model::default();
+        model.retention = faults.retention.then_some(Retention { ms, bytes });
         World {
             now: 0,
             chance,
@@ -101,7 +104,7 @@ impl World {
             next_wire: 1,
             clients: Vec::new(),
             lines: Vec::new(),
-            model: Model::default(),
+            model,
             settling: false,
             stopping: false,
             doom: None,

@@ -15,7 +15,7 @@ use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::sync::Semaphore;
 
 use super::{Outcome, Work};
-use crate::reactor::disk::{create_directory, delete_directory, parent, put, replace, sync_each, sync_file_systems};
+use crate::reactor::disk::{create_directory, delete_directory, parent, replace, sync_each, sync_file_systems};
 use crate::reactor::files::file_error;
 use crate::reactor::lru::Lru;
 use crate::reactor::memory::PAGE_BYTES;
@@ -88,7 +88,7 @@ impl Files {
                 directory.clone()
             }
             Work::Change(
-                FileChange::Put { file, .. } | FileChange::Truncate { file, .. } | FileChange::Delete { file },
+                FileChange::Truncate { file, .. } | FileChange::Delete { file } | FileChange::Rename { file, .. },
             ) => file.directory.clone(),
             Work::Change(FileChange::Replace { path, .. }) => parent(path).into(),
             Work::Change(FileChange::Sync { files }) => return self.accept_sync(operation, files.clone()),
@@ -243,6 +243,14 @@ impl Files {
         Ok(())
     }
 
+    /// The name may soon mean another file.
+    async fn close(&self, file: &FileName) {
+        let open = self.open.borrow_mut().remove(file);
+        if let Some(open) = open {
+            close(open).await;
+        }
+    }
+
     async fn change(&self, change: FileChange) -> Result<(), FileError> {
         match change {
             FileChange::CreateDirectory { directory, topic } => {
@@ -257,11 +265,6 @@ impl Files {
                 self.unsynced_directories.borrow_mut().remove(&directory);
                 blocking(directory.clone(), move || delete_directory(&directory)).await
             }
-            FileChange::Put { file, bytes } => {
-                self.unsynced_directories.borrow_mut().insert(file.directory.clone());
-                let path: Arc<str> = file.to_string().into();
-                blocking(path.clone(), move || put(&path, &bytes, |_| Ok(()))).await
-            }
             FileChange::Replace { path, bytes } => blocking(path.clone(), move || replace(&path, &bytes)).await,
             FileChange::Truncate { file, length } => {
                 let open = self.open(&file).await?;
@@ -269,11 +272,20 @@ impl Files {
                 let dma = open.borrow().file.clone();
                 dma.truncate(length).await.map_err(|error| failure(error, &file.to_string()))
             }
+            FileChange::Rename { file, to } => {
+                let renamed = file.of_kind(to);
+                self.close(&file).await;
+                self.close(&renamed).await;
+                self.unsynced_directories.borrow_mut().insert(file.directory.clone());
+                let (path, renamed): (Arc<str>, String) = (file.to_string().into(), renamed.to_string());
+                blocking(path.clone(), move || match std::fs::rename(&*path, renamed) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    outcome => outcome,
+                })
+                .await
+            }
             FileChange::Delete { file } => {
-                let open = self.open.borrow_mut().remove(&file);
-                if let Some(open) = open {
-                    close(open).await;
-                }
+                self.close(&file).await;
                 let path: Arc<str> = file.to_string().into();
                 blocking(path.clone(), move || match std::fs::remove_file(&*path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -49,6 +49,8 @@ pub(super) struct Storage {
     /// Directories that could not be made or deleted for lack of space.
     refused: Vec<FileChange>,
     round: Option<Round>,
+    /// Cleaning waits for a table that says where recovery resumes now.
+    round_wanted: bool,
     timer_set: bool,
     stop: Stop,
     failure: Option<String>,
@@ -72,12 +74,26 @@ enum Stop {
 
 #[derive(Debug)]
 pub(super) enum Operation {
-    Write { partition: PartitionId, upto: Offset, file: FileName },
-    Scan { scan: Scan, kind: FileKind },
-    Close { partition: PartitionId },
+    Write {
+        partition: PartitionId,
+        upto: Offset,
+        file: FileName,
+    },
+    Scan {
+        scan: Scan,
+        kind: FileKind,
+    },
+    Close {
+        partition: PartitionId,
+    },
     Sync,
     Replace,
-    Directory { change: FileChange },
+    Directory {
+        change: FileChange,
+    },
+    CleaningTable,
+    /// Nobody waits for its end, and nothing is lost if it failed for lack of space.
+    Unwatched,
 }
 
 /// Write-backs under way at once per core.
@@ -115,6 +131,7 @@ impl Storage {
             full: Map::default(),
             refused: Vec::new(),
             round: None,
+            round_wanted: false,
             timer_set: false,
             stop: Stop::No,
             failure: None,
@@ -151,8 +168,9 @@ impl Storage {
         self.stop == Stop::Done || !self.full.is_empty()
     }
 
-    pub fn on_timer(&mut self) {
+    pub fn on_timer(&mut self) -> Vec<FileChange> {
         self.timer_set = false;
+        std::mem::take(&mut self.refused)
     }
 
     pub fn failure(&self) -> Option<&str> {
@@ -201,6 +219,21 @@ impl Shard {
         }
     }
 
+    /// A log's active segment was closed though nothing was appended.
+    pub(super) fn on_rolled(&mut self, id: PartitionId) {
+        self.storage.open_ended.remove(&id);
+        if self.partitions[&id].log.segment_to_seal().is_some() {
+            self.storage.unsealed.insert(id);
+        } else {
+            self.storage.make_ready(id);
+        }
+    }
+
+    /// A checkpoint round is wanted even if no journal file is full.
+    pub(super) fn want_round(&mut self) {
+        self.storage.round_wanted = true;
+    }
+
     /// A partition got bytes that only memory and the journal hold.
     pub(super) fn on_dirty(&mut self, now: Time, id: PartitionId, bytes: usize) {
         let storage = &mut self.storage;
@@ -243,13 +276,6 @@ impl Shard {
         effects.push(Effect::File { operation, change });
     }
 
-    /// Directories that there was no space for.
-    pub(super) fn try_refused_again(&mut self, effects: &mut Vec<Effect>) {
-        for change in std::mem::take(&mut self.storage.refused) {
-            self.change_directory(change, effects);
-        }
-    }
-
     /// Write-back, sealing and rounds, as far as this turn can drive them.
     pub(super) fn tend_storage(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.evict();
@@ -257,6 +283,8 @@ impl Shard {
             if let Some(upto) = self.journal.take_checkpoint() {
                 self.begin_round(Some(upto));
             } else if self.storage.stop == Stop::Wanted && !self.journal.has_pending() && self.commits.is_empty() {
+                self.begin_round(None);
+            } else if self.storage.round_wanted && self.storage.full.is_empty() && self.storage.stop == Stop::No {
                 self.begin_round(None);
             }
         }
@@ -339,7 +367,8 @@ impl Shard {
             Operation::Directory { change: FileChange::DeleteDirectory { directory } } => {
                 self.on_directory_deleted(now, &directory, effects);
             }
-            Operation::Directory { .. } => {}
+            Operation::Directory { .. } | Operation::Unwatched => {}
+            Operation::CleaningTable => self.on_cleaning_table(now, outcome, effects),
             Operation::Scan { .. } => panic!("a scan ends with Read"),
         }
     }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::super::cold::IndexReader;
 use super::super::{Effect, FileChange, FileError, FileKind, FileName, Shard};
 use super::{Operation, Stop, log_dir};
 use crate::error_code::ErrorCode;
@@ -23,6 +24,8 @@ pub(super) struct Closing {
 pub(super) struct Round {
     /// The journal files up to this commit are freed by it.
     upto: Option<CommitId>,
+    /// Durable when the round began: all that the commits up to this one hold is in the segments at its end.
+    covered: Option<CommitId>,
     stage: Stage,
 }
 
@@ -77,7 +80,7 @@ impl Shard {
         if segment.is_indexed() {
             self.write_index(id, base_offset, effects);
         } else {
-            self.complete_index(now, id, base_offset, None, effects);
+            self.complete_index(now, id, base_offset, IndexReader::Closing, effects);
         }
     }
 
@@ -107,10 +110,9 @@ impl Shard {
         let segment = partition.log.segment_mut(base_offset).expect("the caller found it");
         let (offsets, times) = segment.index_files();
         for (kind, bytes) in [(FileKind::OffsetIndex, offsets), (FileKind::TimeIndex, times)] {
-            let file = FileName { directory: directory.clone(), base_offset, kind };
-            self.storage.touched.insert(file.clone());
+            let path = FileName { directory: directory.clone(), base_offset, kind }.to_string();
             let operation = self.operate(Operation::Close { partition: id });
-            effects.push(Effect::File { operation, change: FileChange::Put { file, bytes } });
+            effects.push(Effect::File { operation, change: FileChange::Replace { path: path.into(), bytes } });
         }
         self.storage.closing.get_mut(&id).expect("closing").operations += 2;
         self.write_length(id, base_offset, effects);
@@ -163,7 +165,9 @@ impl Shard {
         for id in ids {
             self.storage.make_ready(id);
         }
-        self.storage.round = Some(Round { upto, stage: Stage::WriteBack { waiting } });
+        let covered = upto.or(self.journal.last_commit_durable());
+        self.storage.round_wanted = false;
+        self.storage.round = Some(Round { upto, covered, stage: Stage::WriteBack { waiting } });
     }
 
     pub(super) fn advance_round(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -197,9 +201,7 @@ impl Shard {
             if waiting.is_empty() {
                 let mut files: Vec<_> = self.storage.touched.drain().collect();
                 files.sort_unstable();
-                // A round without files to free is the last one: nothing is pending then.
-                let done = round.upto.or(self.journal.last_commit_durable());
-                let table = self.checkpoint_table(done.map_or(CommitId(0), CommitId::next));
+                let table = self.checkpoint_table(round.covered.map_or(CommitId(0), CommitId::next));
                 round.stage = Stage::Sync { files, table };
                 self.sync(&round, effects);
             }
@@ -216,7 +218,10 @@ impl Shard {
 
     /// Where every partition's recovery would resume, were everything written so far synced.
     /// Commits before `next_commit` are not needed any more then.
-    fn checkpoint_table(&self, next_commit: CommitId) -> Bytes {
+    fn checkpoint_table(&mut self, next_commit: CommitId) -> Bytes {
+        for partition in self.partitions.values_mut() {
+            partition.log.begin_checkpoint();
+        }
         let mut ids: Vec<_> = self.partitions.keys().copied().collect();
         ids.sort_unstable();
         let partitions = ids.into_iter().map(|id| to_journal(id, self.partitions[&id].log.checkpoint()));
@@ -232,17 +237,17 @@ impl Shard {
     }
 
     pub(super) fn on_synced(&mut self, outcome: Result<(), FileError>, effects: &mut Vec<Effect>) {
-        let Some(Round { stage: Stage::Sync { files, table }, upto }) = self.storage.round.take() else {
+        let Some(Round { stage: Stage::Sync { files, table }, upto, covered }) = self.storage.round.take() else {
             panic!("a sync ended outside of a round")
         };
         if outcome == Err(FileError::NoSpace) {
-            let round = Round { stage: Stage::Sync { files, table }, upto };
+            let round = Round { stage: Stage::Sync { files, table }, upto, covered };
             self.sync(&round, effects);
             self.storage.round = Some(round);
             return;
         }
         self.replace_table(table, effects);
-        self.storage.round = Some(Round { upto, stage: Stage::Replace });
+        self.storage.round = Some(Round { upto, covered, stage: Stage::Replace });
     }
 
     fn replace_table(&mut self, table: Bytes, effects: &mut Vec<Effect>) {
@@ -257,14 +262,22 @@ impl Shard {
             // The files are synced already; the next round writes a table again.
             let path = self.storage.checkpoint_path.clone();
             self.on_no_space(now, log_dir(log_dir(&path)));
-            self.storage.round = Some(Round { upto: round.upto, stage: Stage::WriteBack { waiting: Map::default() } });
+            let stage = Stage::WriteBack { waiting: Map::default() };
+            self.storage.round = Some(Round { stage, ..round });
             return;
         }
         self.metrics.checkpoints += 1;
+        for partition in self.partitions.values_mut() {
+            partition.log.on_checkpoint();
+        }
+        self.cleaning.wake();
         match round.upto {
             Some(upto) => self.journal.on_checkpoint(upto),
             // What was still under way when the stop began may have been appended since: then there is another last round.
-            None if self.storage.open_ended.is_empty() && self.storage.dirty_bytes == 0 => {
+            None if self.storage.stop == Stop::Wanted
+                && self.storage.open_ended.is_empty()
+                && self.storage.dirty_bytes == 0 =>
+            {
                 self.storage.stop = Stop::Done;
             }
             None => {}

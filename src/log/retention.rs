@@ -1,0 +1,238 @@
+//! Which of a log's oldest segments its topic's retention lets go, and how they go: the log's start moves first and is made
+//! durable by whoever holds the log, then the segments below it leave. Compacted topics keep theirs but for the log's start.
+
+use super::segment::{Life, Segment};
+use super::{CleaningPoint, Log};
+use crate::types::{Offset, Time, Timestamp};
+
+/// What retention says of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// The first offset to keep; the log's own start where nothing goes.
+    pub start: Offset,
+    /// Before more can be said, this segment's largest timestamp has to be read from disk.
+    pub unread: Option<Offset>,
+}
+
+impl Log {
+    /// Applies `retention.bytes` and `retention.ms` (by the largest record timestamp of a segment, as Kafka) to the segments
+    /// that lie wholly below the high watermark. The active one may be among them; it has to be rolled first then.
+    pub fn retention(&mut self, now: Time, high_watermark: Offset) -> Retention {
+        let config = self.config.clone();
+        let mut retention = Retention { start: self.log_start_offset, unread: None };
+        if !config.cleanup_policy.delete {
+            return retention;
+        }
+        let live: Vec<usize> = (0..self.segments.len())
+            .filter(|&index| self.segments[index].size > 0 && self.end_of(index) > self.log_start_offset)
+            .take_while(|&index| self.end_of(index) <= high_watermark)
+            .collect();
+        let total: u64 = self.segments.iter().map(|segment| segment.size).sum();
+        let gone: u64 = (0..self.segments.len())
+            .filter(|&index| self.end_of(index) <= self.log_start_offset)
+            .map(|index| self.segments[index].size)
+            .sum();
+        let limit = u64::try_from(config.retention_bytes).unwrap_or(u64::MAX);
+        let mut excess = (total - gone).saturating_sub(limit);
+        for index in live {
+            let end = self.end_of(index);
+            let segment = &mut self.segments[index];
+            if excess >= segment.size {
+                excess -= segment.size;
+            } else {
+                excess = 0;
+                let Ok(retention_ms) = u64::try_from(config.retention_ms) else { break };
+                let Some(age_from) = segment.age_from(now.wall_ms) else {
+                    retention.unread = Some(segment.base_offset);
+                    break;
+                };
+                let age_ms = u64::try_from(now.wall_ms.saturating_sub(age_from)).unwrap_or(0);
+                if age_ms <= retention_ms {
+                    break;
+                }
+            }
+            retention.start = end;
+        }
+        retention
+    }
+
+    /// The offset after the last one that this segment may hold.
+    pub(super) fn end_of(&self, index: usize) -> Offset {
+        self.segments.get(index + 1).map_or(self.log_end_offset, |next| next.base_offset)
+    }
+
+    /// Closes the active segment and begins the next one. False if there is nothing in it.
+    pub fn roll(&mut self) -> bool {
+        let active = self.segments.last_mut().expect("never empty");
+        if active.size == 0 {
+            return false;
+        }
+        active.life = Life::Sealing;
+        self.segments.push(Segment::begin(self.log_end_offset));
+        self.indexed_size = 0;
+        true
+    }
+
+    /// Closes an active segment that is older than `segment.ms` though nothing is appended any more: retention and
+    /// compaction only reach closed ones. By the wall clock of its first append, whatever the records' own times are.
+    pub fn roll_if_idle(&mut self, now: Time) -> bool {
+        let limit = self.segment_ms_max();
+        let active = self.segments.last_mut().expect("never empty");
+        active.size > 0 && now.wall_ms.saturating_sub(active.begun_ms(now.wall_ms)) > limit && self.roll()
+    }
+
+    /// A compacted topic's segments are closed in time for `max.compaction.lag.ms`.
+    pub(super) fn segment_ms_max(&self) -> Timestamp {
+        match self.config.cleanup_policy.compact {
+            true => self.config.segment_ms.min(self.config.max_compaction_lag_ms),
+            false => self.config.segment_ms,
+        }
+    }
+
+    /// Readers below `offset` are out of range from now on, also after a restart: the caller has made that durable. It may
+    /// lie inside a segment. Never goes back.
+    pub fn advance_log_start(&mut self, offset: Offset) {
+        assert!(offset <= self.log_end_offset, "a log starts at or before its end");
+        if offset > self.log_start_offset {
+            self.log_start_offset = offset;
+            self.epochs.forget_below(offset);
+            self.cleaning.first_dirty_offset = self.cleaning.first_dirty_offset.max(offset);
+        }
+    }
+
+    /// A table with this point is on stable storage.
+    pub fn on_cleaning_point(&mut self, point: CleaningPoint) {
+        self.cleaning.merge(point);
+        self.advance_log_start(point.log_start_offset.min(self.log_end_offset));
+    }
+
+    pub fn cleaning_point(&self) -> CleaningPoint {
+        CleaningPoint { log_start_offset: self.log_start_offset, ..self.cleaning }
+    }
+
+    /// The oldest segment lies wholly below the log's start.
+    pub fn has_segments_to_remove(&self) -> bool {
+        self.segments.len() > 1 && self.segments[1].base_offset <= self.log_start_offset
+    }
+
+    /// Takes out the segments wholly below the log's start, except where recovery would still look for them. Returns their
+    /// base offsets.
+    pub fn remove_segments(&mut self) -> Vec<Offset> {
+        let removable = |index: usize| {
+            self.segments[index].life == Life::Sealed
+                && self.segments[index].base_offset < self.recovery_point
+                && self.segments.get(index + 1).is_some_and(|next| next.base_offset <= self.log_start_offset)
+        };
+        let count = (0..self.segments.len()).take_while(|&index| removable(index)).count();
+        self.segments.drain(..count).map(|segment| segment.base_offset).collect()
+    }
+
+    /// A checkpoint table with this log's present `checkpoint` is on its way.
+    pub fn begin_checkpoint(&mut self) {
+        self.next_recovery_point = self.checkpoint().segment;
+    }
+
+    /// That table is on stable storage.
+    pub fn on_checkpoint(&mut self) {
+        self.recovery_point = self.next_recovery_point;
+    }
+
+    /// Base offset of the segment at which a recovery would resume; those before it are not looked at.
+    pub fn recovery_point(&self) -> Offset {
+        self.recovery_point
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{append, log, seal_all};
+    use super::*;
+    use crate::config::TopicConfig;
+
+    const NOW_MS: Timestamp = 1_700_000_000_000;
+
+    fn now(after_ms: Timestamp) -> Time {
+        Time { monotonic_us: 0, wall_ms: NOW_MS + after_ms }
+    }
+
+    /// Segments 0, 10, 20 (active), each of ten batches of one record, the n-th record at NOW + n ms.
+    fn three_segments(set: impl FnOnce(&mut TopicConfig)) -> Log {
+        let mut config = TopicConfig::default();
+        set(&mut config);
+        let mut log = log(config);
+        for offset in 0..25 {
+            if offset > 0 && offset % 10 == 0 {
+                assert!(log.roll());
+            }
+            append(&mut log, now(0), NOW_MS + offset, Some(b"key"), Some(b"value"));
+        }
+        seal_all(&mut log);
+        log
+    }
+
+    #[test]
+    fn a_segment_goes_when_its_newest_record_is_too_old() {
+        let mut log = three_segments(|config| config.retention_ms = 1000);
+        let start = |log: &mut Log, after_ms| log.retention(now(after_ms), 25).start;
+        assert_eq!(start(&mut log, 1009), 0);
+        assert_eq!(start(&mut log, 1010), 10);
+        assert_eq!(start(&mut log, 1019), 10);
+        assert_eq!(start(&mut log, 1020), 20);
+        assert_eq!(start(&mut log, 1025), 25, "the active one goes too");
+        assert_eq!(log.retention(now(9999), 19).start, 10, "nothing beyond the high watermark goes");
+    }
+
+    #[test]
+    fn the_oldest_segments_beyond_the_size_go() {
+        let segment_bytes = three_segments(|_| ()).segments[0].size as i64;
+        for (limit, start) in [(0, 25), (1, 20), (segment_bytes / 2, 20), (segment_bytes * 3 / 2, 10), (-1, 0)] {
+            let mut log = three_segments(|config| config.retention_bytes = limit);
+            assert_eq!(log.retention(now(0), 25).start, start, "limit {limit}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_is_only_compacted_keeps_everything() {
+        let mut log = three_segments(|config| {
+            config.retention_ms = 1;
+            config.retention_bytes = 1;
+            config.cleanup_policy.delete = false;
+        });
+        assert_eq!(log.retention(now(99_999), 25), Retention { start: 0, unread: None });
+    }
+
+    #[test]
+    fn the_age_of_a_segment_that_was_not_read_yet_is_asked_for() {
+        let mut log = three_segments(|config| config.retention_ms = 1000);
+        log.segments[0] = Segment::sealed(0, log.segments[0].size);
+        assert_eq!(log.retention(now(9999), 25), Retention { start: 0, unread: Some(0) });
+        log.segments[0].give_up_age();
+        assert_eq!(log.retention(now(9999), 25).start, 0, "it ages from when it was first looked at");
+        assert_eq!(log.retention(now(9999 + 1001), 25).start, 25);
+    }
+
+    #[test]
+    fn segments_leave_once_they_are_below_the_start_and_no_recovery_needs_them() {
+        let mut log = three_segments(|_| ());
+        log.advance_log_start(14);
+        assert!(log.has_segments_to_remove());
+        assert!(log.remove_segments().is_empty());
+        log.begin_checkpoint();
+        log.on_checkpoint();
+        assert_eq!((log.recovery_point(), log.remove_segments()), (20, vec![0]));
+        assert!(!log.has_segments_to_remove());
+        assert_eq!(log.log_start_offset(), 14);
+        assert!(log.read(13, 25, 100).is_err() && log.read(14, 25, 100).is_ok());
+    }
+
+    #[test]
+    fn an_idle_segment_is_closed_in_time() {
+        let mut log = three_segments(|config| config.segment_ms = 500);
+        assert!(!log.roll_if_idle(now(500)));
+        assert!(log.roll_if_idle(now(501)));
+        assert!(!log.roll_if_idle(now(9999)), "an empty one is left alone");
+        assert_eq!(log.log_end_offset(), 25);
+        let appended = append(&mut log, now(9999), NOW_MS, None, Some(b"value"));
+        assert_eq!((appended.base_offset, log.segments.last().map(|active| active.base_offset)), (25, Some(25)));
+    }
+}
