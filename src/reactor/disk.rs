@@ -84,13 +84,18 @@ pub fn delete_directory(directory: &str) -> io::Result<()> {
 
 /// The whole content of a small file: either the old or the new one is there, whenever the power goes.
 pub fn replace(path: &str, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, File::sync_data)?;
+    sync_directory(parent(path))
+}
+
+/// Written beside and renamed, `before_rename` in between.
+pub fn put(path: &str, bytes: &[u8], before_rename: fn(&File) -> io::Result<()>) -> io::Result<()> {
     let beside = format!("{path}.tmp");
     let write = || -> io::Result<()> {
         let mut file = File::create(&beside)?;
         io::Write::write_all(&mut file, bytes)?;
-        file.sync_data()?;
-        std::fs::rename(&beside, path)?;
-        sync_directory(parent(path))
+        before_rename(&file)?;
+        std::fs::rename(&beside, path)
     };
     write().inspect_err(|_| drop(std::fs::remove_file(&beside)))
 }

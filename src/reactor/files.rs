@@ -148,7 +148,7 @@ impl Reads {
         self.under_way[index as usize].take()
     }
 
-    /// A file is about to be deleted: its space is free only when nobody holds it open.
+    /// A file is about to be deleted or replaced: its space is free, and the new one seen, only when nobody holds it open.
     pub fn forget_file(&mut self, file: &FileName) {
         self.open.remove(file);
     }

@@ -365,7 +365,7 @@ impl<S: Decide> Reactor<S> {
                 }
                 Effect::File { operation, change } => {
                     match &change {
-                        FileChange::Delete { file } => reads.forget_file(file),
+                        FileChange::Delete { file } | FileChange::Put { file, .. } => reads.forget_file(file),
                         FileChange::Rename { file, to } => {
                             reads.forget_file(file);
                             reads.forget_file(&file.of_kind(*to));

@@ -70,6 +70,8 @@ pub(super) struct Cold {
 /// A chunk read before anybody asked for it.
 struct Ahead {
     read: ColdRead,
+    /// So many chunks may be read on from it before its reader comes.
+    further: usize,
     state: AheadState,
 }
 
@@ -84,6 +86,8 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 const READ_BYTES_MAX: usize = 8 << 20;
 /// Reads that complete an index are of this size.
 const SCAN_BYTES: usize = 1 << 20;
+/// Chunks read ahead of one reader: one on its way to him, one on its way from the device.
+const AHEAD_CHUNKS: usize = 2;
 /// Chunks read ahead that one core keeps; the oldest goes first. With `READ_BYTES_MAX` this bounds their memory.
 const AHEAD_CHUNKS_MAX: usize = 16;
 /// Index files of sealed segments kept in memory per core.
@@ -101,7 +105,7 @@ impl Shard {
                     let Some(Ahead { state: AheadState::Ready(records), .. }) = self.cold.ahead.remove(index) else {
                         unreachable!("just seen")
                     };
-                    self.read_ahead(now, &read, &records, effects);
+                    self.read_ahead(now, &read, &records, AHEAD_CHUNKS, effects);
                     if let Some(waiter) = read.waiter {
                         self.on_cold_read(now, waiter, Ok(records), effects);
                     }
@@ -113,14 +117,26 @@ impl Shard {
         self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
     }
 
-    /// Begins to read what follows `records`, if it is on disk as well.
-    fn read_ahead(&mut self, now: Time, read: &ColdRead, records: &[Bytes], effects: &mut Vec<Effect>) {
+    /// Begins to read what follows `records`, up to `count` chunks, if it is on disk as well.
+    fn read_ahead(&mut self, now: Time, read: &ColdRead, records: &[Bytes], count: usize, effects: &mut Vec<Effect>) {
         let Some(last) = records.last().and_then(|batch| record::BatchHeader::parse(batch)) else { return };
+        let mut offset = last.last_offset() + 1;
+        for further in (0..count).rev() {
+            let known = |ahead: &&mut Ahead| ahead.read.partition == read.partition && ahead.read.offset == offset;
+            let Some(known) = self.cold.ahead.iter_mut().find(known) else {
+                return self.start_ahead(now, ColdRead { offset, waiter: None, ..read.clone() }, further, effects);
+            };
+            known.further = further;
+            let AheadState::Ready(records) = &known.state else { return };
+            let Some(last) = records.last().and_then(|batch| record::BatchHeader::parse(batch)) else { return };
+            offset = last.last_offset() + 1;
+        }
+    }
+
+    fn start_ahead(&mut self, now: Time, mut read: ColdRead, further: usize, effects: &mut Vec<Effect>) {
         let Some(partition) = self.partitions.get(&read.partition) else { return };
-        let offset = last.last_offset() + 1;
-        let upto = partition.high_watermark().min(partition.log.tail_start());
-        let known = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == offset;
-        if offset >= upto || self.cold.ahead.iter().any(known) {
+        read.upto = partition.high_watermark().min(partition.log.tail_start());
+        if read.offset >= read.upto {
             return;
         }
         if self.cold.ahead.len() == AHEAD_CHUNKS_MAX {
@@ -128,9 +144,10 @@ impl Shard {
             let Some(oldest) = ready else { return };
             self.cold.ahead.remove(oldest);
         }
-        let next = ColdRead { offset, upto, waiter: None, ..read.clone() };
-        self.cold.ahead.push_back(Ahead { read: next.clone(), state: AheadState::Reading { waiters: Vec::new() } });
-        self.start_scan(now, next.partition, Goal::Records(next), |log| log.locate(offset), effects);
+        let state = AheadState::Reading { waiters: Vec::new() };
+        self.cold.ahead.push_back(Ahead { read: read.clone(), further, state });
+        let (partition, offset) = (read.partition, read.offset);
+        self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
     }
 
     /// Looks for the first record that is not older than `timestamp`, from `segment` on.
@@ -377,15 +394,15 @@ impl Shard {
             Goal::Records(read) => {
                 let Some(waiter) = read.waiter else { return self.on_ahead(now, &read, outcome, effects) };
                 if let Ok(records) = &outcome {
-                    self.read_ahead(now, &read, records, effects);
+                    self.read_ahead(now, &read, records, AHEAD_CHUNKS, effects);
                 }
                 self.on_cold_read(now, waiter, outcome, effects);
             }
         }
     }
 
-    /// A chunk read ahead has come: for who waits for it already, or to be kept. What follows is read when somebody takes
-    /// this one: a reader who is slower than the device would lose what was read first.
+    /// A chunk read ahead has come: for who waits for it already, or to be kept. Reading does not run away from a slow
+    /// reader: he would lose what was read first.
     fn on_ahead(
         &mut self,
         now: Time,
@@ -395,16 +412,19 @@ impl Shard {
     ) {
         let same = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == read.offset;
         let Some(index) = self.cold.ahead.iter().position(same) else { return };
-        let AheadState::Reading { waiters } = &mut self.cold.ahead[index].state else { return };
+        let Ahead { further, state, .. } = &mut self.cold.ahead[index];
+        let further = *further;
+        let AheadState::Reading { waiters } = state else { return };
         let waiters = std::mem::take(waiters);
         match &outcome {
             Ok(records) if waiters.is_empty() && !records.is_empty() => {
-                self.cold.ahead[index].state = AheadState::Ready(records.clone());
+                *state = AheadState::Ready(records.clone());
+                self.read_ahead(now, read, records, further, effects);
             }
             outcome => {
                 self.cold.ahead.remove(index);
                 if let Ok(records) = outcome {
-                    self.read_ahead(now, read, records, effects);
+                    self.read_ahead(now, read, records, AHEAD_CHUNKS, effects);
                 }
             }
         }

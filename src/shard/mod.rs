@@ -188,9 +188,8 @@ impl Shard {
                 Timer::Fetch { token } => self.on_fetch_deadline(now, token, effects),
                 Timer::Produce => self.on_produce_deadline(now, effects),
                 Timer::Storage => {
-                    for change in self.storage.on_timer() {
-                        self.change_directory(change, effects);
-                    }
+                    self.storage.on_timer();
+                    self.try_refused_again(effects);
                 }
                 Timer::ExpireProducers => self.expire_producers(now),
                 Timer::Cleaning => self.cleaning.on_timer(),
@@ -216,6 +215,7 @@ impl Shard {
     pub fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.stopping = true;
         self.storage.begin_stop();
+        self.try_refused_again(effects);
         self.answer_parked_fetches(now, effects);
     }
 

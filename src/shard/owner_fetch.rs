@@ -125,6 +125,7 @@ impl Shard {
             }
         } else if found >= pending.fetch.min_bytes as usize
             || pending.fetch.deadline <= now.monotonic_us
+            || self.stopping
             || pending.results.iter().any(told)
         {
             self.answer_fetch(now, token, pending, effects);

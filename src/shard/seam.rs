@@ -126,6 +126,9 @@ pub enum FileChange {
     DeleteDirectory { directory: Arc<str> },
     /// The whole content of a small file, atomically and durably: written beside it, synced, renamed, directory synced.
     Replace { path: Arc<str>, bytes: Bytes },
+    /// The whole content of a file that nothing depends on, such as an index: written beside it and renamed. It becomes
+    /// durable with the next sync that names it; until then a power loss may leave it old, empty or damaged.
+    Put { file: FileName, bytes: Bytes },
     /// The exact length of a segment whose last block was padded.
     Truncate { file: FileName, length: u64 },
     /// It not existing is fine.

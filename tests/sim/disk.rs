@@ -183,6 +183,7 @@ impl Disk {
                 self.directories.entry(directory.to_string()).or_insert(fresh).topic = Some(*topic);
             }
             FileChange::DeleteDirectory { directory } => self.delete_directory(directory),
+            FileChange::Put { file, bytes } => return self.put(file, bytes),
             FileChange::Replace { path, bytes } => return self.replace(path, bytes),
             FileChange::Truncate { file, length } => {
                 if !self.directories.contains_key(&*file.directory) {
@@ -244,17 +245,22 @@ impl Disk {
         if !self.has_space(bytes.len()) {
             return Err(FileError::NoSpace);
         }
-        if path.ends_with("index") {
-            if !self.directories.contains_key(parent(path)) {
-                return Err(FileError::NotFound);
-            }
-            let mut file = File { data: bytes.to_vec(), ..File::default() };
-            file.sync();
-            self.files.insert(path.to_owned(), file);
-            // A synced directory entry does not sync the others of the directory, but may.
-        } else {
-            self.small.insert(path.to_owned(), bytes.clone());
+        self.small.insert(path.to_owned(), bytes.clone());
+        Ok(())
+    }
+
+    /// What a power loss leaves of it is anything: nobody may believe an index that no sync covered.
+    fn put(&mut self, name: &FileName, bytes: &Bytes) -> Result<(), FileError> {
+        if !self.has_space(bytes.len()) {
+            return Err(FileError::NoSpace);
         }
+        if !self.directories.contains_key(&*name.directory) {
+            return Err(FileError::NotFound);
+        }
+        let file = self.files.entry(name.to_string()).or_default();
+        file.truncate(0);
+        file.write(0, bytes);
+        file.truncate(bytes.len());
         Ok(())
     }
 

@@ -204,9 +204,10 @@ impl World {
             FileChange::CreateDirectory { directory, .. } | FileChange::DeleteDirectory { directory } => {
                 directory.to_string()
             }
-            FileChange::Truncate { file, .. } | FileChange::Delete { file } | FileChange::Rename { file, .. } => {
-                file.directory.to_string()
-            }
+            FileChange::Put { file, .. }
+            | FileChange::Truncate { file, .. }
+            | FileChange::Delete { file }
+            | FileChange::Rename { file, .. } => file.directory.to_string(),
             FileChange::Replace { path, .. } => parent(path).to_owned(),
             FileChange::Sync { files } => return self.sync(shard, operation, files.clone()),
         };
@@ -307,6 +308,7 @@ impl World {
 fn describe(change: &FileChange) -> String {
     match change {
         FileChange::Replace { path, bytes } => format!("replaces {path} {} {:08x}", bytes.len(), crc32c(bytes)),
+        FileChange::Put { file, bytes } => format!("puts {file} {} {:08x}", bytes.len(), crc32c(bytes)),
         FileChange::CreateDirectory { directory, topic } => format!("makes {directory} of {topic}"),
         FileChange::DeleteDirectory { directory } => format!("deletes {directory}"),
         FileChange::Truncate { file, length } => format!("cuts {file} to {length}"),

@@ -15,7 +15,7 @@ use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::sync::Semaphore;
 
 use super::{Outcome, Work};
-use crate::reactor::disk::{create_directory, delete_directory, parent, replace, sync_each, sync_file_systems};
+use crate::reactor::disk::{create_directory, delete_directory, parent, put, replace, sync_each, sync_file_systems};
 use crate::reactor::files::file_error;
 use crate::reactor::lru::Lru;
 use crate::reactor::memory::PAGE_BYTES;
@@ -88,7 +88,10 @@ impl Files {
                 directory.clone()
             }
             Work::Change(
-                FileChange::Truncate { file, .. } | FileChange::Delete { file } | FileChange::Rename { file, .. },
+                FileChange::Put { file, .. }
+                | FileChange::Truncate { file, .. }
+                | FileChange::Delete { file }
+                | FileChange::Rename { file, .. },
             ) => file.directory.clone(),
             Work::Change(FileChange::Replace { path, .. }) => parent(path).into(),
             Work::Change(FileChange::Sync { files }) => return self.accept_sync(operation, files.clone()),
@@ -264,6 +267,11 @@ impl Files {
                 }
                 self.unsynced_directories.borrow_mut().remove(&directory);
                 blocking(directory.clone(), move || delete_directory(&directory)).await
+            }
+            FileChange::Put { file, bytes } => {
+                self.unsynced_directories.borrow_mut().insert(file.directory.clone());
+                let path: Arc<str> = file.to_string().into();
+                blocking(path.clone(), move || put(&path, &bytes, |_| Ok(()))).await
             }
             FileChange::Replace { path, bytes } => blocking(path.clone(), move || replace(&path, &bytes)).await,
             FileChange::Truncate { file, length } => {

@@ -168,9 +168,8 @@ impl Storage {
         self.stop == Stop::Done || !self.full.is_empty()
     }
 
-    pub fn on_timer(&mut self) -> Vec<FileChange> {
+    pub fn on_timer(&mut self) {
         self.timer_set = false;
-        std::mem::take(&mut self.refused)
     }
 
     pub fn failure(&self) -> Option<&str> {
@@ -274,6 +273,13 @@ impl Shard {
     pub(super) fn change_directory(&mut self, change: FileChange, effects: &mut Vec<Effect>) {
         let operation = self.operate(Operation::Directory { change: change.clone() });
         effects.push(Effect::File { operation, change });
+    }
+
+    /// Directories that there was no space for.
+    pub(super) fn try_refused_again(&mut self, effects: &mut Vec<Effect>) {
+        for change in std::mem::take(&mut self.storage.refused) {
+            self.change_directory(change, effects);
+        }
     }
 
     /// Write-back, sealing and rounds, as far as this turn can drive them.

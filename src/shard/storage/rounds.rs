@@ -110,9 +110,10 @@ impl Shard {
         let segment = partition.log.segment_mut(base_offset).expect("the caller found it");
         let (offsets, times) = segment.index_files();
         for (kind, bytes) in [(FileKind::OffsetIndex, offsets), (FileKind::TimeIndex, times)] {
-            let path = FileName { directory: directory.clone(), base_offset, kind }.to_string();
+            let file = FileName { directory: directory.clone(), base_offset, kind };
+            self.storage.touched.insert(file.clone());
             let operation = self.operate(Operation::Close { partition: id });
-            effects.push(Effect::File { operation, change: FileChange::Replace { path: path.into(), bytes } });
+            effects.push(Effect::File { operation, change: FileChange::Put { file, bytes } });
         }
         self.storage.closing.get_mut(&id).expect("closing").operations += 2;
         self.write_length(id, base_offset, effects);
