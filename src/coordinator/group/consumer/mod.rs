@@ -1,8 +1,12 @@
 //! Groups of the consumer protocol (KIP-848): the broker assigns, members reconcile by heartbeats.
 
+mod assignor;
 mod classic;
+mod range;
 mod request;
+mod uniform;
 
+pub use assignor::{Assignment, Assignor, GroupSpec, MemberSpec, TopicSpec};
 pub use request::{ConsumerDescribeReply, ConsumerDescribedMember, ConsumerHeartbeatReply, ConsumerHeartbeatRequest};
 
 use bytes::Bytes;
@@ -46,13 +50,7 @@ impl ConsumerGroup {
     }
 
     /// For OffsetCommit: which member and epoch may commit.
-    pub fn check_commit(
-        &self,
-        _member: &str,
-        _instance: Option<&str>,
-        _member_epoch: i32,
-        _api_version: i16,
-    ) -> Result<(), ErrorCode> {
+    pub fn check_commit(&self, _member: &str, _instance: Option<&str>, _member_epoch: i32) -> Result<(), ErrorCode> {
         Ok(())
     }
 
