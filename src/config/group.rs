@@ -41,6 +41,8 @@ settings! {
         consumer_max_heartbeat_interval_ms: i32 = "group.consumer.max.heartbeat.interval.ms" Int, Some("15000"), AtLeast(1), Medium, [];
         /// Members that a group of the consumer protocol may have.
         consumer_max_size: i32 = "group.consumer.max.size" Int, Some("2147483647"), AtLeast(1), Medium, [];
+        /// Longest time between two assignments of a group of the consumer protocol; a millisecond per member is enough.
+        consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms" Int, Some("1000"), AtLeast(0), Medium, [];
         /// How partitions may be handed out in the consumer protocol; the first one where members do not choose.
         consumer_assignors: Vec<String> = "group.consumer.assignors" List, Some("uniform,range"), OneOf(&["uniform", "range"]), Medium, [];
         /// Which protocol a live group may move to when members of the other one join.

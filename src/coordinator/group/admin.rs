@@ -76,7 +76,7 @@ impl Groups {
         let records = match self.groups.get(id) {
             None => return,
             Some(Group::Classic(_)) => vec![GroupRecord::Classic { group: id.clone(), value: None }],
-            Some(Group::Consumer(group)) => group.tombstones(id).into_iter().map(GroupRecord::Consumer).collect(),
+            Some(Group::Consumer(group)) => group.tombstones().into_iter().map(GroupRecord::Consumer).collect(),
         };
         for record in records {
             self.decide(decision, record);

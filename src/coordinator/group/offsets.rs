@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
-use crate::types::{Time, Timestamp, TopicId, Uuid};
+use crate::types::{PartitionId, Time, Timestamp, TopicId, Uuid};
 
 /// By topic and partition.
 type GroupOffsets = BTreeMap<Arc<str>, BTreeMap<i32, CommittedOffset>>;
@@ -84,6 +84,13 @@ impl Groups {
                     codes.push(ErrorCode::OffsetMetadataTooLarge);
                     continue;
                 }
+                let partition = PartitionId { topic: topic.id, index };
+                if let Some(Group::Consumer(present)) = self.groups.get(&request.group)
+                    && let Err(error_code) = present.check_commit_of(&request.member, request.generation, partition)
+                {
+                    codes.push(error_code);
+                    continue;
+                }
                 codes.push(ErrorCode::None);
                 let (commit_timestamp_ms, topic_id) = (now.wall_ms, topic.id);
                 let value = CommittedOffset {
@@ -114,7 +121,7 @@ impl Groups {
             None if *generation < 0 => Ok(()),
             None if *api_version >= 9 => Err(ErrorCode::GroupIdNotFound),
             None => Err(ErrorCode::IllegalGeneration),
-            Some(Group::Consumer(group)) => group.check_commit(member, instance.as_deref(), *generation, *api_version),
+            Some(Group::Consumer(group)) => group.check_commit(member, *generation, *api_version),
             Some(Group::Classic(classic)) => {
                 classic.check_commit(member, instance.as_deref(), *generation)?;
                 if let Some(mut turn) = self.classic(now, group, decision) {

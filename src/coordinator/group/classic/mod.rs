@@ -12,6 +12,7 @@
 //! ```
 
 mod join;
+mod migration;
 mod rebalance;
 mod sync;
 
