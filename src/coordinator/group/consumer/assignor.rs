@@ -172,6 +172,8 @@ pub(super) mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn every_partition_of_a_subscribed_topic_has_exactly_one_owner(group in groups()) {
             for assignor in Assignor::ALL {

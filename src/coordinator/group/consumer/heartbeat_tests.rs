@@ -24,7 +24,7 @@ fn commit(world: &mut World, member: &Consumer, epoch: i32, index: i32) -> Error
         api_version: 9,
     };
     match world.handle(GroupRequest::OffsetCommit(request)) {
-        (Some(GroupReply::OffsetCommit(reply)), _) => reply.topics[0][0],
+        (_, Some(GroupReply::OffsetCommit(reply))) => reply.topics[0][0],
         other => panic!("{other:?}"),
     }
 }

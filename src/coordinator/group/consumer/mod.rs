@@ -19,6 +19,8 @@ mod uniform;
 #[cfg(test)]
 mod heartbeat_tests;
 #[cfg(test)]
+mod migration_tests;
+#[cfg(test)]
 mod random_tests;
 #[cfg(test)]
 mod testing;

@@ -76,6 +76,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_member_has_a_run_of_each_topic_and_no_topic_is_uneven(group in groups()) {
             let assigned = group.assign(Assignor::Range);

@@ -21,6 +21,8 @@ pub struct World {
     pub now: Time,
     /// Everything that was decided.
     pub log: Vec<GroupRecord>,
+    /// Replies to requests that had to wait.
+    pub late: Vec<(u64, GroupReply)>,
     tickets: u64,
 }
 
@@ -35,7 +37,7 @@ impl World {
         let image = MetadataImage::new("cluster".into(), config.clone());
         let now = Time { monotonic_us: 1_000_000, wall_ms: 1_000_000 };
         let groups = Groups::new(config.clone(), 42);
-        let mut world = World { config, groups, image, now, log: Vec::new(), tickets: 0 };
+        let mut world = World { config, groups, image, now, log: Vec::new(), late: Vec::new(), tickets: 0 };
         for (name, partitions) in topics {
             world.add_partitions(name, *partitions);
         }
@@ -74,26 +76,31 @@ impl World {
         indexes.into_iter().map(|index| PartitionId { topic, index }).collect()
     }
 
-    /// The reply to this request, if it comes at once, and those to requests that waited.
-    pub fn handle(&mut self, request: GroupRequest) -> (Option<GroupReply>, Vec<(u64, GroupReply)>) {
+    /// The request's number, and the reply if it comes at once.
+    pub fn handle(&mut self, request: GroupRequest) -> (u64, Option<GroupReply>) {
         self.tickets += 1;
         let ticket = self.tickets;
         let mut decision = self.groups.handle(self.now, &self.image, ticket, request);
         self.log.append(&mut decision.records);
-        let (own, others): (Vec<_>, Vec<_>) = decision.replies.into_iter().partition(|(of, _)| *of == ticket);
-        (own.into_iter().next().map(|(_, reply)| reply), others)
+        self.late.append(&mut decision.replies);
+        (ticket, self.take_late(ticket))
+    }
+
+    pub fn take_late(&mut self, ticket: u64) -> Option<GroupReply> {
+        let place = self.late.iter().position(|(of, _)| *of == ticket)?;
+        Some(self.late.remove(place).1)
     }
 
     pub fn heartbeat(&mut self, request: ConsumerHeartbeatRequest) -> ConsumerHeartbeatReply {
         match self.handle(GroupRequest::ConsumerHeartbeat(request)) {
-            (Some(GroupReply::ConsumerHeartbeat(reply)), _) => reply,
+            (_, Some(GroupReply::ConsumerHeartbeat(reply))) => reply,
             other => panic!("{other:?}"),
         }
     }
 
     pub fn describe(&mut self) -> ConsumerDescribeReply {
         match self.handle(GroupRequest::ConsumerDescribe { group: GROUP.into() }) {
-            (Some(GroupReply::ConsumerDescribe(reply)), _) => reply,
+            (_, Some(GroupReply::ConsumerDescribe(reply))) => reply,
             other => panic!("{other:?}"),
         }
     }
@@ -105,6 +112,7 @@ impl World {
         while self.groups.next_deadline().is_some_and(|deadline| deadline <= self.now.monotonic_us) {
             let mut decision = self.groups.on_deadline(self.now, &self.image);
             self.log.append(&mut decision.records);
+            self.late.append(&mut decision.replies);
         }
     }
 

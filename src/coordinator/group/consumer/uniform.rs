@@ -229,6 +229,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn with_equal_subscriptions_all_differ_by_one_at_most_and_no_partition_moves_needlessly(mut group in groups()) {
             let all: Vec<usize> = (0..group.partitions.len()).collect();
