@@ -1,4 +1,4 @@
-//! Who waits for a partition's high watermark: acknowledgements in offset order, and parked fetches. Kafka's purgatory.
+//! Who waits for a partition's high watermark: acknowledgements in offset order, and readers at the end. Kafka's purgatory.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,8 @@ use crate::types::Offset;
 pub struct Waiters {
     /// (log end offset after the append, token), rising.
     acknowledgements: VecDeque<(Offset, u64)>,
-    fetches: Vec<u64>,
+    /// Readers with nothing left to read, and which of their partitions this is.
+    watchers: Vec<(u64, u32)>,
 }
 
 impl Waiters {
@@ -20,13 +21,17 @@ impl Waiters {
         self.acknowledgements.insert(self.acknowledgements.len() - behind, (offset, token));
     }
 
-    /// `token` wants to look again when the high watermark moves.
-    pub fn park_fetch(&mut self, token: u64) {
-        self.fetches.push(token);
+    /// Wants to be told whenever the high watermark moves.
+    pub fn watch(&mut self, watcher: (u64, u32)) {
+        self.watchers.push(watcher);
     }
 
-    pub fn remove_fetch(&mut self, token: u64) {
-        self.fetches.retain(|&parked| parked != token);
+    pub fn unwatch(&mut self, watcher: (u64, u32)) {
+        self.watchers.retain(|watching| *watching != watcher);
+    }
+
+    pub fn watchers(&self) -> &[(u64, u32)] {
+        &self.watchers
     }
 
     /// The next acknowledgement that `high_watermark` frees.
@@ -38,14 +43,9 @@ impl Waiters {
         })
     }
 
-    /// All parked fetches: the high watermark moved.
-    pub fn take_fetches(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.fetches)
-    }
-
-    /// Everybody who waits, when the partition goes away.
-    pub fn take_all(&mut self) -> (Vec<u64>, Vec<u64>) {
-        (self.acknowledgements.drain(..).map(|(_, token)| token).collect(), self.take_fetches())
+    /// Everybody who waits, when the partition goes away: tokens of acknowledgements, and watchers.
+    pub fn take_all(&mut self) -> (Vec<u64>, Vec<(u64, u32)>) {
+        (self.acknowledgements.drain(..).map(|(_, token)| token).collect(), std::mem::take(&mut self.watchers))
     }
 }
 

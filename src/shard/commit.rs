@@ -70,14 +70,15 @@ impl Shard {
         ids: impl Iterator<Item = PartitionId> + Clone,
         effects: &mut Vec<Effect>,
     ) {
-        let mut parked = Vec::new();
+        let mut watchers = Vec::new();
         for id in ids.clone() {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             if partition.advance_high_watermark() {
-                parked.append(&mut partition.waiters.take_fetches());
+                watchers.extend_from_slice(partition.waiters.watchers());
             }
         }
         // One look each, after all the commit's partitions have moved: one answer with everything.
+        let mut parked: Vec<u64> = watchers.into_iter().filter_map(|watcher| self.note_moved(watcher)).collect();
         parked.sort_unstable();
         parked.dedup();
         for token in parked {

@@ -244,12 +244,12 @@ impl Shard {
         let Some(mut partition) = self.partitions.remove(&id) else { return };
         self.note_placed(&partition.directory, -1);
         self.forget_cleaning(id, &partition.directory, effects);
-        let (acknowledgements, fetches) = partition.waiters.take_all();
+        let (acknowledgements, watchers) = partition.waiters.take_all();
         for token in acknowledgements {
             self.on_append_abandoned(id, token, effects);
         }
-        for token in fetches {
-            self.retry_fetch(now, token, effects);
+        for watcher in watchers {
+            self.note_gone(now, watcher, effects);
         }
         self.control.deleting.push((partition.directory.clone(), self.image.version()));
         self.change_directory(FileChange::DeleteDirectory { directory: partition.directory }, effects);

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::connection::{Caller, Connection};
-use super::session::{SessionPartition, SessionUse};
-use super::{ConnectionId, Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket, by_owner};
+use super::session::{Applied, SessionPartition, SessionUse, Topics};
+use super::{ConnectionId, Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket};
 use crate::error_code::ErrorCode;
+use crate::metadata::MetadataImage;
 use crate::protocol::fetch::*;
 use crate::protocol::{DecodeError, LeaderIdAndEpoch, Reader, Records};
 use crate::types::{Map, PartitionId, ShardId, Time, TopicId};
@@ -19,8 +20,10 @@ pub(super) struct Fetches {
 struct PendingFetch {
     caller: Caller,
     session: SessionUse,
-    partitions: Vec<SessionPartition>,
-    results: Vec<Option<FetchResult>>,
+    /// Without a session: what was asked for, by place.
+    partitions: Map<u32, SessionPartition>,
+    /// For partitions that do not exist.
+    refused: Vec<FetchResult>,
     owners: Vec<Owner>,
     min_bytes: usize,
     max_bytes: usize,
@@ -32,6 +35,41 @@ struct Owner {
     shard: ShardId,
     answered: bool,
     last: bool,
+    results: Vec<FetchResult>,
+}
+
+impl Owner {
+    fn new(shard: ShardId) -> Owner {
+        Owner { shard, answered: false, last: false, results: Vec::new() }
+    }
+}
+
+/// The facts as this core knows them now.
+struct Facts<'a> {
+    image: &'a MetadataImage,
+    shards: u16,
+    by_id: bool,
+}
+
+impl Topics for Facts<'_> {
+    fn version(&self) -> u64 {
+        self.image.version()
+    }
+
+    fn resolve(&self, name: &str, id: TopicId) -> (Arc<str>, TopicId) {
+        if self.by_id {
+            return (self.image.topic_by_id(id).map_or_else(|| Arc::from(""), |topic| topic.name.clone()), id);
+        }
+        match self.image.topic(name) {
+            Some(topic) => (topic.name.clone(), topic.id),
+            None => (Arc::from(name), TopicId::ZERO),
+        }
+    }
+
+    fn owner(&self, topic_id: TopicId, index: i32) -> Option<ShardId> {
+        self.image.topic_by_id(topic_id)?.partition(index)?;
+        Some(PartitionId { topic: topic_id, index }.owner(self.shards))
+    }
 }
 
 impl Shard {
@@ -44,14 +82,8 @@ impl Shard {
     ) -> Result<(), DecodeError> {
         let request = FetchRequest::decode(&mut Reader::new(body), caller.api_version)?;
         let image = self.image.clone();
-        let resolve = |name: &str, id: TopicId| match caller.api_version {
-            13.. => (image.topic_by_id(id).map_or_else(|| Arc::from(""), |topic| topic.name.clone()), id),
-            _ => match image.topic(name) {
-                Some(topic) => (topic.name.clone(), topic.id),
-                None => (Arc::from(name), TopicId::ZERO),
-            },
-        };
-        let (session, partitions) = match self.sessions.apply(now, &request, caller.api_version, resolve) {
+        let facts = Facts { image: &image, shards: self.shards, by_id: caller.api_version >= 13 };
+        let applied = match self.sessions.apply(now, &request, caller.api_version, &facts) {
             Ok(applied) => applied,
             Err(error_code) => {
                 let response = FetchResponse { error_code: error_code.code(), ..FetchResponse::default() };
@@ -59,49 +91,72 @@ impl Shard {
                 return Ok(());
             }
         };
+        let Applied { session, ended, changed, forgotten, mut owners, unknown } = applied;
+        for (session, owner) in ended.into_iter().flat_map(|(id, owners)| owners.into_iter().map(move |o| (id, o))) {
+            self.end_session_at(now, owner, session, effects);
+        }
+        let unknown_code =
+            if caller.api_version >= 13 { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+        let refused: Vec<_> = unknown.into_iter().map(|place| FetchResult::error(place, unknown_code)).collect();
+        let wait_ms = if refused.is_empty() { request.max_wait_ms.max(0) as u64 } else { 0 };
+        if owners.is_empty() && wait_ms > 0 {
+            // A fetch of nothing waits like any other: the client would ask again at once.
+            owners.push(self.id);
+        }
+        // Each request another core comes first, so that none is starved by the limit.
+        let turn = request.session_epoch.max(0) as usize % owners.len().max(1);
+        owners.rotate_left(turn);
         let max_bytes = (request.max_bytes.max(0) as u32).min(self.config.fetch_max_bytes);
-        let mut pending = PendingFetch {
+        let ticket = self.token();
+        let mut asked: Vec<_> = owners
+            .iter()
+            .map(|&owner| {
+                let fetch = Fetch {
+                    connection: caller.connection,
+                    session: session.id(),
+                    parts: Vec::new(),
+                    forgotten: Vec::new(),
+                    everything: !matches!(session, SessionUse::Incremental(_)),
+                    min_bytes: request.min_bytes.max(0) as u32,
+                    max_bytes,
+                    deadline: now.after_ms(wait_ms),
+                    read_committed: request.isolation_level == 1,
+                    answer_at_once: owners.len() > 1,
+                };
+                (owner, fetch)
+            })
+            .collect();
+        for (place, partition) in &changed {
+            if let Some((_, fetch)) = asked.iter_mut().find(|(owner, _)| Some(*owner) == partition.owner) {
+                fetch.parts.push(fetch_part(*place, partition));
+            }
+        }
+        for (owner, place) in forgotten {
+            match (asked.iter_mut().find(|(asked, _)| *asked == owner), session.id()) {
+                (Some((_, fetch)), _) => fetch.forgotten.push(place),
+                // It has no other partition of this session.
+                (None, Some(session)) => self.end_session_at(now, owner, session, effects),
+                (None, None) => {}
+            }
+        }
+        let pending = PendingFetch {
             caller,
             session,
-            results: partitions.iter().map(|_| None).collect(),
-            partitions,
-            owners: Vec::new(),
+            partitions: if session == SessionUse::Full { changed.into_iter().collect() } else { Map::default() },
+            refused,
+            owners: owners.into_iter().map(Owner::new).collect(),
             min_bytes: request.min_bytes.max(0) as usize,
             max_bytes: max_bytes as usize,
             read_committed: request.isolation_level == 1,
         };
-        let mut parts = Vec::with_capacity(pending.partitions.len());
-        for (index, partition) in pending.partitions.iter().enumerate() {
-            let id = PartitionId { topic: partition.topic_id, index: partition.index };
-            let error_code = match image.topic_by_id(partition.topic_id) {
-                Some(topic) if topic.partition(partition.index).is_some() => {
-                    parts.push((self.owner_of(id), fetch_part(index, id, partition)));
-                    continue;
-                }
-                None if caller.api_version >= 13 => ErrorCode::UnknownTopicId,
-                _ => ErrorCode::UnknownTopicOrPartition,
-            };
-            pending.results[index] = Some(FetchResult::error(index as u32, error_code));
-        }
-        let mut groups = by_owner(self.shards, parts);
-        let refused = pending.results.iter().any(Option::is_some);
-        let wait_ms = if refused { 0 } else { request.max_wait_ms.max(0) as u64 };
-        if groups.is_empty() && wait_ms > 0 {
-            // A fetch of nothing waits like any other: the client would ask again at once.
-            groups.push((self.id, Vec::new()));
-        }
-        pending.owners = groups.iter().map(|&(shard, _)| Owner { shard, answered: false, last: false }).collect();
-        let ticket = self.token();
-        let several = groups.len() > 1;
         self.fetches.pending.insert(ticket, pending);
         if let Some(connection) = self.connections.get_mut(&caller.connection) {
             connection.fetches.push(ticket);
         }
-        if groups.is_empty() {
-            self.answer_fetch_request(now, ticket, effects);
+        if asked.is_empty() {
+            self.answer_fetch_request(ticket, effects);
         }
-        for (owner, parts) in groups {
-            let fetch = self.fetch_of(caller.connection, &request, parts, max_bytes, now.after_ms(wait_ms), several);
+        for (owner, fetch) in asked {
             if owner == self.id {
                 self.on_fetch(now, owner, ticket, fetch, effects);
             } else {
@@ -111,98 +166,92 @@ impl Shard {
         Ok(())
     }
 
-    fn fetch_of(
-        &self,
-        connection: ConnectionId,
-        request: &FetchRequest<'_>,
-        parts: Vec<FetchPart>,
-        max_bytes: u32,
-        deadline: u64,
-        answer_at_once: bool,
-    ) -> Fetch {
-        let (min_bytes, read_committed) = (request.min_bytes.max(0) as u32, request.isolation_level == 1);
-        Fetch { connection, parts, min_bytes, max_bytes, deadline, read_committed, answer_at_once }
+    fn end_session_at(&mut self, now: Time, owner: ShardId, session: i32, effects: &mut Vec<Effect>) {
+        if owner == self.id {
+            self.on_end_session(now, session, effects);
+        } else {
+            effects.push(Effect::Send { to: owner, message: Message::EndSession { session } });
+        }
     }
 
     /// A core says what it has.
     pub(super) fn on_fetched(
         &mut self,
-        now: Time,
-        from: ShardId,
         ticket: Ticket,
+        from: ShardId,
         results: Vec<FetchResult>,
         last: bool,
         effects: &mut Vec<Effect>,
     ) {
         let Some(pending) = self.fetches.pending.get_mut(&ticket) else { return };
-        for result in results {
-            let part = result.part as usize;
-            pending.results[part] = Some(result);
-        }
         let owner = pending.owners.iter_mut().find(|owner| owner.shard == from).expect("only owners are asked");
-        (owner.answered, owner.last) = (true, last);
-        let found: usize = pending.results.iter().flatten().map(FetchResult::bytes).sum();
+        (owner.answered, owner.last, owner.results) = (true, last, results);
+        let results = || pending.owners.iter().flat_map(|owner| &owner.results);
+        let found: usize = results().map(FetchResult::bytes).sum();
         let told = |result: &FetchResult| result.error_code != ErrorCode::None || result.diverging_epoch.is_some();
-        let enough = found >= pending.min_bytes || pending.results.iter().flatten().any(told);
+        let enough = found >= pending.min_bytes || !pending.refused.is_empty() || results().any(told);
         let all_last = pending.owners.iter().all(|owner| owner.last);
         if pending.owners.iter().all(|owner| owner.answered) && (enough || all_last) {
-            self.answer_fetch_request(now, ticket, effects);
+            self.answer_fetch_request(ticket, effects);
         }
     }
 
-    fn answer_fetch_request(&mut self, _now: Time, ticket: Ticket, effects: &mut Vec<Effect>) {
-        let pending = self.fetches.pending.remove(&ticket).expect("the caller found it");
+    fn answer_fetch_request(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
+        let mut pending = self.fetches.pending.remove(&ticket).expect("the caller found it");
         let caller = pending.caller;
         if let Some(connection) = self.connections.get_mut(&caller.connection) {
             connection.fetches.retain(|waiting| *waiting != ticket);
         }
+        let owners = std::mem::take(&mut pending.owners);
+        let mut results: Vec<_> = std::mem::take(&mut pending.refused)
+            .into_iter()
+            .chain(owners.into_iter().flat_map(|o| o.results))
+            .collect();
+        let incremental = matches!(pending.session, SessionUse::Incremental(_));
+        if !incremental {
+            results.sort_unstable_by_key(|result| result.part);
+        }
         let node_id = self.config.node_id;
         let mut left = pending.max_bytes;
-        let (mut told, mut had_data) = (Vec::new(), Vec::new());
-        let mut responses: Vec<FetchableTopicResponse<'_>> = Vec::new();
-        let incremental = matches!(pending.session, SessionUse::Incremental(_));
-        for (index, result) in pending.results.iter().enumerate() {
-            let partition = &pending.partitions[index];
-            let missing = FetchResult::error(index as u32, ErrorCode::UnknownServerError);
-            let result = result.as_ref().unwrap_or(&missing);
-            let bytes = result.bytes();
+        // Names outlive the session's borrow: topics are few, partitions many.
+        let mut responses: Vec<(Arc<str>, TopicId, Vec<PartitionData>)> = Vec::new();
+        for mut result in results {
+            let partition = match pending.session.id() {
+                Some(id) => self.sessions.partition_mut(id, result.part),
+                None => pending.partitions.get_mut(&result.part),
+            };
+            // The session may have ended, or forgotten the partition, while a core was asked.
+            let Some(partition) = partition else { continue };
             // Each core kept to the limit by itself; together they may have gone beyond it.
-            let records = if bytes <= left || left == pending.max_bytes { result.records.clone() } else { Vec::new() };
-            left = left.saturating_sub(records.iter().map(|chunk| chunk.len()).sum());
-            if !records.is_empty() {
-                had_data.push(index);
+            let mut records = std::mem::take(&mut result.records);
+            let bytes: usize = records.iter().map(|chunk| chunk.len()).sum();
+            if bytes > left && left < pending.max_bytes {
+                records.clear();
+            } else {
+                left = left.saturating_sub(bytes);
             }
             let state = (result.high_watermark, result.log_start_offset);
-            let changed = !records.is_empty()
-                || result.error_code != ErrorCode::None
-                || result.diverging_epoch.is_some()
-                || partition.told != Some(state);
-            if incremental && !changed {
+            if incremental && records.is_empty() && result.is_quiet() && partition.told == Some(state) {
                 continue;
             }
             if result.error_code == ErrorCode::None {
-                told.push((index, state));
+                partition.told = Some(state);
             }
-            let data = partition_data(partition.index, result, records, pending.read_committed, node_id);
+            let data = partition_data(partition.index, &result, records, pending.read_committed, node_id);
             match responses.last_mut() {
-                Some(topic) if topic.topic == &*partition.topic && topic.topic_id == partition.topic_id => {
-                    topic.partitions.push(data);
+                Some((topic, id, partitions)) if *topic == partition.topic && *id == partition.topic_id => {
+                    partitions.push(data);
                 }
-                _ => responses.push(FetchableTopicResponse {
-                    topic: &partition.topic,
-                    topic_id: partition.topic_id,
-                    partitions: vec![data],
-                }),
+                _ => responses.push((partition.topic.clone(), partition.topic_id, vec![data])),
             }
         }
-        let session_id = match pending.session {
-            SessionUse::Full => 0,
-            SessionUse::Begin(id) | SessionUse::Incremental(id) => {
-                self.sessions.on_answer(id, &told, &had_data);
-                id
-            }
-        };
-        let response = FetchResponse { session_id, responses, ..FetchResponse::default() };
+        let responses = responses.iter_mut().map(|(topic, topic_id, partitions)| FetchableTopicResponse {
+            topic,
+            topic_id: *topic_id,
+            partitions: std::mem::take(partitions),
+        });
+        let session_id = pending.session.id().unwrap_or(0);
+        let response = FetchResponse { session_id, responses: responses.collect(), ..FetchResponse::default() };
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
     }
 
@@ -221,10 +270,10 @@ impl Shard {
     }
 }
 
-fn fetch_part(index: usize, partition: PartitionId, asked: &SessionPartition) -> FetchPart {
+fn fetch_part(place: u32, asked: &SessionPartition) -> FetchPart {
     FetchPart {
-        part: index as u32,
-        partition,
+        part: place,
+        partition: PartitionId { topic: asked.topic_id, index: asked.index },
         fetch_offset: asked.fetch_offset,
         max_bytes: asked.max_bytes.max(0) as u32,
         current_leader_epoch: asked.current_leader_epoch,

@@ -32,6 +32,10 @@ pub enum Message {
     CancelFetch {
         connection: ConnectionId,
     },
+    /// What this session fetches is not asked for any more.
+    EndSession {
+        session: i32,
+    },
     /// `last` unless more will follow because the core still waits for data.
     Fetched {
         ticket: Ticket,
@@ -115,7 +119,14 @@ impl AppendError {
 pub struct Fetch {
     /// Of the asking core. A connection waits for one fetch at a time: a new one ends the wait of the one before.
     pub connection: ConnectionId,
+    /// The session that the parts belong to: the core remembers them for its next request.
+    pub session: Option<i32>,
+    /// All of a request without a session; of a session what is new, or asked differently than before.
     pub parts: Vec<FetchPart>,
+    /// Parts that the session fetches no longer.
+    pub forgotten: Vec<u32>,
+    /// Tell of every part, not only of those that have changed.
+    pub everything: bool,
     pub min_bytes: u32,
     pub max_bytes: u32,
     pub deadline: Deadline,
@@ -126,7 +137,7 @@ pub struct Fetch {
 
 #[derive(Clone, Debug)]
 pub struct FetchPart {
-    /// Position in the request, for the answer.
+    /// Position in the request or place in the session, for the answer.
     pub part: u32,
     pub partition: PartitionId,
     pub fetch_offset: Offset,
@@ -165,6 +176,11 @@ impl FetchResult {
 
     pub fn bytes(&self) -> usize {
         self.records.iter().map(Bytes::len).sum()
+    }
+
+    /// Nothing for the reader but where the partition stands.
+    pub fn is_quiet(&self) -> bool {
+        self.records.is_empty() && self.error_code == ErrorCode::None && self.diverging_epoch.is_none()
     }
 }
 
