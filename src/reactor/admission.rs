@@ -31,8 +31,7 @@ impl Admission {
 
     /// None if there are too many already.
     pub fn admit(self: &Arc<Admission>, socket: &OwnedFd) -> Option<Admitted> {
-        let peer = || SockRef::from(socket).peer_addr().ok()?.as_socket().map(|peer| peer.ip().to_canonical());
-        self.admit_from((self.per_address_max < usize::MAX).then(peer).flatten())
+        self.admit_from((self.per_address_max < usize::MAX).then(|| peer_of(socket)).flatten())
     }
 
     fn admit_from(self: &Arc<Admission>, address: Option<IpAddr>) -> Option<Admitted> {
@@ -54,6 +53,11 @@ impl Admission {
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The address at the other end; none if it is gone already.
+pub fn peer_of(socket: &OwnedFd) -> Option<IpAddr> {
+    SockRef::from(socket).peer_addr().ok()?.as_socket().map(|peer| peer.ip().to_canonical())
 }
 
 /// One connection's place; free again when dropped.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use io_uring::{opcode, squeue, types};
 
-use super::admission::Admission;
+use super::admission::{Admission, peer_of};
 use super::connection::{Connection, Fault, OutgoingPool, Phase, Target};
 use super::ring::{BufferGroup, Completion, Ring, Token};
 use crate::shard::{ConnectionId, Event};
@@ -236,6 +236,7 @@ impl Net {
             return;
         };
         self.counters.accepted += 1;
+        let peer = peer_of(&socket).map(|peer| peer.to_string()).unwrap_or_default();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
@@ -246,7 +247,7 @@ impl Net {
         if self.live == 1 {
             self.next_sweep = now.after_ms(SWEEP_MS);
         }
-        events.push(Event::Opened { connection: id, listener: listener as u16 });
+        events.push(Event::Opened { connection: id, listener: listener as u16, peer });
         self.receive(ring, slot);
     }
 

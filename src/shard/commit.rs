@@ -90,6 +90,7 @@ impl Shard {
             {
                 self.on_acknowledged(token, effects);
             }
+            self.release_group_replies(now, id, effects);
             if id == PartitionId::METADATA {
                 self.on_metadata_advanced(now, effects);
             }

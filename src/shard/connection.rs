@@ -1,6 +1,7 @@
 //! Connections as the shard sees them: a queue of owed responses, which leave in the order of their requests.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -22,6 +23,8 @@ pub(super) struct Caller {
 pub(super) struct Connection {
     /// Index into `listeners`: decides which address the connection is told.
     pub listener: u16,
+    /// Where the client is, as Kafka writes it: `/127.0.0.1`.
+    pub peer: Arc<str>,
     /// Fetches that wait for their owners.
     pub fetches: Vec<Ticket>,
     /// Responses owed, oldest first; `None` while the answer is being made.
@@ -31,8 +34,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(listener: u16) -> Connection {
-        Connection { listener, fetches: Vec::new(), owed: VecDeque::new(), first: 0 }
+    pub fn new(listener: u16, peer: &str) -> Connection {
+        Connection { listener, peer: format!("/{peer}").into(), fetches: Vec::new(), owed: VecDeque::new(), first: 0 }
     }
 
     /// A request arrived; returns its sequence.

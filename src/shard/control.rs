@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Effect, FileChange, Message, Shard, ShardStart, Ticket};
+use super::{Effect, FileChange, Message, OFFSETS_TOPIC, Shard, ShardStart, Ticket};
 use crate::config::TopicConfig;
 use crate::coordinator::{BrokerRegistration, Controller, ControllerReply, ControllerRequest, Decision};
 use crate::log::{Log, RecoveredLog};
@@ -158,6 +158,7 @@ impl Shard {
         for &topic in changed {
             self.apply_topic(now, topic, &before, effects);
         }
+        self.forget_offsets(now, &before, changed, effects);
         if self.is_registered() {
             for (connection, frame) in std::mem::take(&mut self.early) {
                 self.on_request(now, connection, frame, effects);
@@ -215,12 +216,12 @@ impl Shard {
         for index in 0..count(&new) {
             let partition = PartitionId { topic: id, index };
             if self.owner_of(partition) == self.id {
-                self.open_or_update(partition, effects);
+                self.open_or_update(now, partition, effects);
             }
         }
     }
 
-    fn open_or_update(&mut self, id: PartitionId, effects: &mut Vec<Effect>) {
+    fn open_or_update(&mut self, now: Time, id: PartitionId, effects: &mut Vec<Effect>) {
         let (config, leader_epoch) = self.facts_of(id);
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.log.set_config(config);
@@ -228,12 +229,16 @@ impl Shard {
             return;
         }
         let topic = self.image.topic_by_id(id.topic).expect("the image that opens it has it");
+        let keeps_groups = *topic.name == *OFFSETS_TOPIC;
         let log_dir = self.log_dir_for_new_partition();
         let directory: Arc<str> = format!("{log_dir}/{}-{}", topic.name, id.index).into();
         let log = Log::open(config, RecoveredLog::new());
         self.note_placed(&directory, 1);
         self.partitions.insert(id, Partition::lead(id, directory.clone(), log, leader_epoch));
         self.change_directory(FileChange::CreateDirectory { directory, topic: id.topic }, effects);
+        if keeps_groups {
+            self.lead_groups(now, id, effects);
+        }
     }
 
     fn close_partition(&mut self, now: Time, id: PartitionId, effects: &mut Vec<Effect>) {
@@ -241,6 +246,7 @@ impl Shard {
             return;
         }
         self.forget_storage(id);
+        self.forget_groups(now, id, effects);
         let Some(mut partition) = self.partitions.remove(&id) else { return };
         self.note_placed(&partition.directory, -1);
         self.forget_cleaning(id, &partition.directory, effects);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::ConnectionId;
+use super::{AskedOfGroup, ConnectionId, GroupAnswer};
 use crate::coordinator::{ControllerReply, ControllerRequest};
 use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
@@ -58,6 +58,15 @@ pub enum Message {
     Controlled {
         ticket: Ticket,
         reply: ControllerReply,
+    },
+    /// To the core whose partitions of `__consumer_offsets` these groups belong to.
+    Groups {
+        ticket: Ticket,
+        requests: Vec<AskedOfGroup>,
+    },
+    GroupReplies {
+        ticket: Ticket,
+        replies: Vec<GroupAnswer>,
     },
     /// From shard 0 to all: the facts changed, these topics among them.
     Image {

@@ -1,6 +1,7 @@
 //! What the node knows, told to clients: Metadata, DescribeCluster, DescribeTopicPartitions. Any core answers from its image.
 
 use super::connection::Caller;
+use super::groups::is_internal_topic;
 use super::{Effect, Shard};
 use crate::coordinator::check_topic_name;
 use crate::error_code::ErrorCode;
@@ -152,6 +153,7 @@ impl Shard {
             response.topics.push(DescribeTopicPartitionsResponseTopic {
                 name: Some(&topic.name),
                 topic_id: topic.id,
+                is_internal: is_internal_topic(&topic.name),
                 partitions: partitions.into_iter().map(|(index, state)| described_partition(index, state)).collect(),
                 ..Default::default()
             });
@@ -165,7 +167,7 @@ impl Shard {
     }
 
     /// The name of the listener that the client came through: it is told the addresses of the same.
-    fn listener_of(&self, caller: Caller) -> String {
+    pub(super) fn listener_of(&self, caller: Caller) -> String {
         let index = self.connections.get(&caller.connection).map_or(0, |connection| connection.listener);
         let listener = self.config.listeners.get(usize::from(index)).or(self.config.listeners.first());
         listener.map(|listener| listener.name.clone()).unwrap_or_default()
@@ -206,6 +208,7 @@ fn topic_metadata(topic: &Topic) -> MetadataResponseTopic<'_> {
     MetadataResponseTopic {
         name: Some(&topic.name),
         topic_id: topic.id,
+        is_internal: is_internal_topic(&topic.name),
         partitions: topic.partitions.iter().enumerate().map(partition).collect(),
         ..Default::default()
     }

@@ -10,6 +10,7 @@ mod configs;
 mod connection;
 mod control;
 mod fetch;
+mod groups;
 mod message;
 mod metadata;
 mod offsets;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+pub use groups::{AskedOfGroup, GroupAnswer, OFFSETS_TOPIC, partition_of_group};
 pub use message::*;
 pub use recovery::*;
 pub use seam::*;
@@ -81,6 +83,9 @@ pub struct Shard {
     owner_offsets: owner_offsets::Scans,
     control: control::Control,
     topics: topics::TopicCalls,
+    group_calls: groups::GroupCalls,
+    coordinators: groups::Coordinators,
+    loads: groups::Loads,
     sessions: session::Sessions,
     storage: storage::Storage,
     cold: cold::Cold,
@@ -105,6 +110,8 @@ enum Timer {
     ExpireProducers,
     /// Something of cleaning is due.
     Cleaning,
+    /// Groups of this partition of `__consumer_offsets` wait for something.
+    Groups { partition: PartitionId },
 }
 
 /// How often `producer.id.expiration.ms` is applied.
@@ -135,6 +142,9 @@ impl Shard {
             offsets: offsets::OffsetCalls::default(),
             owner_offsets: owner_offsets::Scans::default(),
             topics: topics::TopicCalls::default(),
+            group_calls: groups::GroupCalls::default(),
+            coordinators: groups::Coordinators::new(!start.seed),
+            loads: groups::Loads::default(),
             storage,
             cold: cold::Cold::default(),
             cleaning,
@@ -152,6 +162,9 @@ impl Shard {
             shard.partitions.insert(id, partition);
             shard.on_opened(id);
         }
+        for id in shard.partitions_of_groups() {
+            shard.lead_groups(now, id, effects);
+        }
         shard.set_timer(now.after_ms(EXPIRE_PRODUCERS_INTERVAL_MS), Timer::ExpireProducers);
         if shard.id == ShardId(0) {
             assert!(shard.partitions.contains_key(&PartitionId::METADATA), "the metadata log is recovered first");
@@ -165,8 +178,8 @@ impl Shard {
     /// Bounded work; never waits.
     pub fn step(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Opened { connection, listener } => {
-                self.connections.insert(connection, connection::Connection::new(listener));
+            Event::Opened { connection, listener, peer } => {
+                self.connections.insert(connection, connection::Connection::new(listener, &peer));
             }
             Event::Request { connection, frame } => self.on_request(now, connection, frame, effects),
             Event::Closed { connection } => {
@@ -193,6 +206,7 @@ impl Shard {
                 }
                 Timer::ExpireProducers => self.expire_producers(now),
                 Timer::Cleaning => self.cleaning.on_timer(),
+                Timer::Groups { partition } => self.on_group_deadline(now, partition, effects),
             }
         }
         self.take_commit(effects);
@@ -241,6 +255,8 @@ impl Shard {
             Message::Control { ticket, request } => self.on_control(now, from, ticket, request, effects),
             Message::Controlled { ticket, reply } => self.on_controlled(now, ticket, reply, effects),
             Message::Image { image, changed } => self.on_image(now, image, &changed, effects),
+            Message::Groups { ticket, requests } => self.on_group_requests(now, from, ticket, requests, effects),
+            Message::GroupReplies { ticket, replies } => self.on_group_replies(now, ticket, replies, effects),
             Message::ImageApplied { version } => self.on_image_applied(now, from, version, effects),
         }
     }

@@ -303,7 +303,9 @@ impl Shard {
         records: Result<Vec<Bytes>, ErrorCode>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(asked) = self.owner_fetches.asked.get_mut(&token) else { return };
+        let Some(asked) = self.owner_fetches.asked.get_mut(&token) else {
+            return self.on_load_read(now, token, records, effects);
+        };
         match records {
             Ok(records) => {
                 self.metrics.fetched_disk_bytes += records.iter().map(|batch| batch.len() as u64).sum::<u64>();

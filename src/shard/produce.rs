@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::connection::Caller;
+use super::groups::is_internal_topic;
 use super::{Append, AppendError, AppendPart, AppendResult, Effect, Message, Shard, Ticket, Timer, Waiting, by_owner};
 use crate::error_code::ErrorCode;
 use crate::protocol::produce::*;
@@ -80,6 +81,10 @@ impl Shard {
                 let part = parts.len() as u32;
                 let id = known.filter(|topic| topic.partition(partition.index).is_some()).map(|topic| topic.id);
                 let refused = refused.or(match id {
+                    // Only coordinators write there: what they did not decide would be taken for a decision of theirs.
+                    Some(_) if known.is_some_and(|topic| is_internal_topic(&topic.name)) => {
+                        Some(ErrorCode::InvalidTopicException)
+                    }
                     Some(_) => None,
                     None if caller.api_version >= 13 && known.is_none() => Some(ErrorCode::UnknownTopicId),
                     None => Some(ErrorCode::UnknownTopicOrPartition),

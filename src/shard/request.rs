@@ -7,7 +7,6 @@ use super::connection::Caller;
 use super::{ConnectionId, Effect, Shard};
 use crate::error_code::ErrorCode;
 use crate::protocol::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
-use crate::protocol::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::protocol::{self, APIS, ApiKey, DecodeError, Reader};
 use crate::types::Time;
 
@@ -56,6 +55,7 @@ impl Shard {
         let Some(api) = api else {
             return self.on_unsupported(caller, effects);
         };
+        let client_id = header.client_id.unwrap_or_default();
         let body = &frame[body_at..];
         match api.key {
             ApiKey::Produce => self.on_produce(now, caller, frame, body_at, effects),
@@ -70,7 +70,19 @@ impl Shard {
             ApiKey::DeleteTopics => self.on_delete_topics(now, caller, body, effects),
             ApiKey::CreatePartitions => self.on_create_partitions(now, caller, body, effects),
             ApiKey::InitProducerId => self.on_init_producer_id(now, caller, body, effects),
-            ApiKey::FindCoordinator => self.on_find_coordinator(caller, body, effects),
+            ApiKey::FindCoordinator => self.on_find_coordinator(now, caller, body, effects),
+            ApiKey::JoinGroup => self.on_join_group(now, caller, client_id, body, effects),
+            ApiKey::SyncGroup => self.on_sync_group(now, caller, body, effects),
+            ApiKey::Heartbeat => self.on_heartbeat(now, caller, body, effects),
+            ApiKey::LeaveGroup => self.on_leave_group(now, caller, body, effects),
+            ApiKey::OffsetCommit => self.on_offset_commit(now, caller, body, effects),
+            ApiKey::OffsetFetch => self.on_offset_fetch(now, caller, body, effects),
+            ApiKey::OffsetDelete => self.on_offset_delete(now, caller, body, effects),
+            ApiKey::ListGroups => self.on_list_groups(now, caller, body, effects),
+            ApiKey::DescribeGroups => self.on_describe_groups(now, caller, body, effects),
+            ApiKey::ConsumerGroupHeartbeat => self.on_consumer_group_heartbeat(now, caller, client_id, body, effects),
+            ApiKey::ConsumerGroupDescribe => self.on_consumer_group_describe(now, caller, body, effects),
+            ApiKey::DeleteGroups => self.on_delete_groups(now, caller, body, effects),
             ApiKey::ApiVersions => self.on_api_versions(caller, body, effects),
             _ => unreachable!("an API that is answered has its arm"),
         }
@@ -85,36 +97,6 @@ impl Shard {
             error_code: error_code.code(),
             api_keys: if named { offered() } else { Vec::new() },
             finalized_features_epoch: self.image.version() as i64,
-            ..Default::default()
-        };
-        self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
-        Ok(())
-    }
-
-    /// Groups and transactions are not offered yet, so nobody coordinates them.
-    fn on_find_coordinator(
-        &mut self,
-        caller: Caller,
-        body: &[u8],
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), DecodeError> {
-        let request = FindCoordinatorRequest::decode(&mut Reader::new(body), caller.api_version)?;
-        let error_code = ErrorCode::CoordinatorNotAvailable.code();
-        let error_message = Some("this broker does not coordinate groups or transactions yet");
-        let coordinators = request.coordinator_keys.iter().map(|key| Coordinator {
-            key,
-            node_id: -1,
-            port: -1,
-            error_code,
-            error_message,
-            ..Default::default()
-        });
-        let response = FindCoordinatorResponse {
-            error_code,
-            error_message,
-            node_id: -1,
-            port: -1,
-            coordinators: coordinators.collect(),
             ..Default::default()
         };
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));

@@ -25,7 +25,8 @@ pub struct OperationId(pub u64);
 #[derive(Debug)]
 pub enum Event {
     /// A client connected through the listener of this index (in the order of `listeners`).
-    Opened { connection: ConnectionId, listener: u16 },
+    /// `peer` is its address without the port, as text.
+    Opened { connection: ConnectionId, listener: u16, peer: String },
     /// One whole request without its length prefix. The buffer belongs to the shard alone, so batches are stamped in place.
     Request { connection: ConnectionId, frame: BytesMut },
     /// The connection is gone; nothing sent to it any more will arrive.

@@ -2,6 +2,7 @@
 //! request becomes the controller's, goes to shard 0, and the answer comes back when it is in force on every core.
 
 use super::connection::Caller;
+use super::groups::WantedCoordinators;
 use super::metadata::WantedTopics;
 use super::{Effect, Message, Shard, ShardId, Ticket};
 use crate::config;
@@ -25,10 +26,12 @@ pub(super) struct TopicCalls {
     waiting_for_ids: Vec<Caller>,
 }
 
-enum PendingCall {
+pub(super) enum PendingCall {
     Topics(Caller),
     /// Metadata that names topics which are being created because of it.
     Metadata(Caller, WantedTopics),
+    /// FindCoordinator, while the topic that groups are kept in is being created.
+    Coordinators(Caller, WantedCoordinators),
     ProducerIds,
 }
 
@@ -169,7 +172,13 @@ impl Shard {
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
     }
 
-    fn call_controller(&mut self, now: Time, call: PendingCall, request: ControllerRequest, effects: &mut Vec<Effect>) {
+    pub(super) fn call_controller(
+        &mut self,
+        now: Time,
+        call: PendingCall,
+        request: ControllerRequest,
+        effects: &mut Vec<Effect>,
+    ) {
         let ticket = self.token();
         self.topics.pending.insert(ticket, call);
         let controller = ShardId(0);
@@ -191,6 +200,7 @@ impl Shard {
         let Some(call) = self.topics.pending.remove(&ticket) else { return };
         match (call, reply) {
             (PendingCall::Metadata(caller, wanted), _) => self.answer_metadata(caller, &wanted, effects),
+            (PendingCall::Coordinators(caller, wanted), _) => self.answer_find_coordinator(caller, &wanted, effects),
             (PendingCall::ProducerIds, ControllerReply::AllocateProducerIds(Ok(block))) => {
                 self.topics.ids = Some(block);
                 self.give_out_ids(now, effects);

@@ -336,7 +336,7 @@ impl World {
             let at = self.now + 100;
             return self.at(at, Happening::Cut(id));
         }
-        self.deliver(shard, Event::Opened { connection, listener: 0 });
+        self.deliver(shard, Event::Opened { connection, listener: 0, peer: "127.0.0.1".to_owned() });
         self.ask_client(client, |client, ctx| client.on_connected(ctx));
     }
 

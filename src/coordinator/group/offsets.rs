@@ -71,8 +71,8 @@ impl Groups {
         decision: &mut GroupDecision,
     ) {
         if let Err(error_code) = self.check_commit(now, &request, decision) {
-            let codes = request.topics.iter().map(|topic| vec![error_code; topic.partitions.len()]).collect();
-            return decision.reply(ticket, GroupReply::OffsetCommit(OffsetCommitReply { topics: codes }));
+            let reply = OffsetCommitReply { error_code, topics: Vec::new() };
+            return decision.reply(ticket, GroupReply::OffsetCommit(reply));
         }
         let expire_timestamp_ms =
             Some(request.retention_time_ms).filter(|&time| time >= 0).map(|time| now.wall_ms.saturating_add(time));
@@ -106,7 +106,8 @@ impl Groups {
             }
             topics.push(codes);
         }
-        decision.reply(ticket, GroupReply::OffsetCommit(OffsetCommitReply { topics }));
+        let reply = OffsetCommitReply { error_code: ErrorCode::None, topics };
+        decision.reply(ticket, GroupReply::OffsetCommit(reply));
     }
 
     /// Who may commit: members of the present generation, and anybody while nobody is a member.

@@ -199,9 +199,10 @@ pub struct CommitPartition {
     pub metadata: Arc<str>,
 }
 
-/// One list of codes per topic, in the order of the request.
+/// One list of codes per topic, in the order of the request; none if the whole was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OffsetCommitReply {
+    pub error_code: ErrorCode,
     pub topics: Vec<Vec<ErrorCode>>,
 }
 
@@ -331,6 +332,18 @@ impl GroupRequest {
         }
     }
 
+    /// Whether the answer may need a record.
+    pub fn may_write(&self) -> bool {
+        !matches!(
+            self,
+            GroupRequest::Heartbeat(_)
+                | GroupRequest::OffsetFetch(_)
+                | GroupRequest::List(_)
+                | GroupRequest::Describe { .. }
+                | GroupRequest::ConsumerDescribe { .. }
+        )
+    }
+
     /// The answer that says nothing but this error, of the coordinator as a whole or of the group.
     pub fn refuse(&self, error_code: ErrorCode) -> GroupReply {
         match self {
@@ -338,9 +351,8 @@ impl GroupRequest {
             GroupRequest::Sync(_) => GroupReply::Sync(SyncReply::error(error_code)),
             GroupRequest::Heartbeat(_) => GroupReply::Heartbeat(error_code),
             GroupRequest::Leave(_) => GroupReply::Leave(LeaveReply { error_code, members: Vec::new() }),
-            GroupRequest::OffsetCommit(request) => {
-                let of_topic = |topic: &CommitTopic| vec![error_code; topic.partitions.len()];
-                GroupReply::OffsetCommit(OffsetCommitReply { topics: request.topics.iter().map(of_topic).collect() })
+            GroupRequest::OffsetCommit(_) => {
+                GroupReply::OffsetCommit(OffsetCommitReply { error_code, topics: Vec::new() })
             }
             GroupRequest::OffsetFetch(_) => {
                 GroupReply::OffsetFetch(OffsetFetchReply { error_code, topics: Vec::new() })
