@@ -75,7 +75,7 @@ impl Core {
         let (committing, done, responses) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut core = Core { shard, now, effects, committing, done, responses };
         for connection in [PRODUCER, CONSUMER] {
-            core.turn(Some(Event::Opened { connection, listener: 0 }));
+            core.turn(Some(Event::Opened { connection, listener: 0, peer: "127.0.0.1".to_owned() }));
         }
         core.settle();
         core
