@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::connection::Caller;
-use super::groups::is_internal_topic;
+use super::groups::refuse_clients;
 use super::{Append, AppendError, AppendPart, AppendResult, Effect, Message, Shard, Ticket, Timer, Waiting, by_owner};
 use crate::error_code::ErrorCode;
 use crate::protocol::produce::*;
@@ -76,15 +76,12 @@ impl Shard {
                 13.. => self.image.topic_by_id(topic.topic_id),
                 _ => self.image.topic(topic.name),
             };
+            let refused = refused.or(known.and_then(|topic| refuse_clients(&topic.name)));
             let start = parts.len();
             for partition in &topic.partition_data {
                 let part = parts.len() as u32;
                 let id = known.filter(|topic| topic.partition(partition.index).is_some()).map(|topic| topic.id);
                 let refused = refused.or(match id {
-                    // Only coordinators write there: what they did not decide would be taken for a decision of theirs.
-                    Some(_) if known.is_some_and(|topic| is_internal_topic(&topic.name)) => {
-                        Some(ErrorCode::InvalidTopicException)
-                    }
                     Some(_) => None,
                     None if caller.api_version >= 13 && known.is_none() => Some(ErrorCode::UnknownTopicId),
                     None => Some(ErrorCode::UnknownTopicOrPartition),

@@ -84,6 +84,11 @@ pub(super) fn is_internal_topic(name: &str) -> bool {
     name == OFFSETS_TOPIC || name == "__transaction_state"
 }
 
+/// What a client wrote there would be taken for a decision of a coordinator.
+pub(super) fn refuse_clients(topic: &str) -> Option<ErrorCode> {
+    is_internal_topic(topic).then_some(ErrorCode::InvalidTopicException)
+}
+
 impl Shard {
     /// The partition that this group belongs to; `None` before there is a topic to keep groups in.
     fn partition_of(&self, group: &str) -> Option<PartitionId> {
