@@ -7,6 +7,8 @@ mod admin;
 mod classic;
 mod consumer;
 mod deadlines;
+#[cfg(test)]
+mod fixture;
 mod offsets;
 mod record;
 mod request;
@@ -225,3 +227,6 @@ fn refused_group_id(request: &GroupRequest) -> Option<ErrorCode> {
     );
     (group.is_empty() && !may_be_empty).then_some(ErrorCode::InvalidGroupId)
 }
+
+#[cfg(test)]
+mod replay_tests;

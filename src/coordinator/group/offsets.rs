@@ -305,3 +305,7 @@ fn fetched_offset(index: i32, offset: Option<&CommittedOffset>) -> FetchedOffset
         None => FetchedOffset { index, error_code, offset: -1, leader_epoch: -1, metadata: "".into() },
     }
 }
+
+#[cfg(test)]
+#[path = "offsets_tests.rs"]
+mod tests;
