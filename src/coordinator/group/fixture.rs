@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::config::GroupConfig;
 use crate::metadata::{MetadataRecord, PartitionRecord, TopicRecord};
-use crate::types::{PartitionId, TopicId, Uuid};
+use crate::types::{Offset, PartitionId, TopicId, Uuid};
 
 pub const ORDERS: TopicId = Uuid([1; 16]);
 pub const AUDIT: TopicId = Uuid([2; 16]);

@@ -50,7 +50,9 @@ fn metadata_beyond_its_limit_is_refused_for_its_partition_alone() {
     let mut request = commit_request("g", "", -1, 5);
     let row = |index, metadata: &str| CommitPartition { index, offset: 5, leader_epoch: -1, metadata: metadata.into() };
     request.topics[0].partitions = vec![row(0, "äöü"), row(1, "four")];
-    let GroupReply::OffsetCommit(reply) = partition.answer(GroupRequest::OffsetCommit(request)) else { panic!("other") };
+    let GroupReply::OffsetCommit(reply) = partition.answer(GroupRequest::OffsetCommit(request)) else {
+        panic!("other")
+    };
     assert_eq!(reply.topics, [[ErrorCode::None, ErrorCode::OffsetMetadataTooLarge]]);
 }
 

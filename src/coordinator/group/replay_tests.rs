@@ -12,14 +12,31 @@ use crate::types::Offset;
 #[derive(Clone, Debug)]
 enum Step {
     /// A new member asks for its id, and joins with it.
-    Enter { group: usize, instance: Option<usize> },
-    Rejoin { member: usize },
-    Sync { member: usize },
-    Heartbeat { member: usize },
-    Leave { member: usize },
-    Commit { member: usize },
-    Pass { ms: u64 },
-    Delete { group: usize },
+    Enter {
+        group: usize,
+        instance: Option<usize>,
+    },
+    Rejoin {
+        member: usize,
+    },
+    Sync {
+        member: usize,
+    },
+    Heartbeat {
+        member: usize,
+    },
+    Leave {
+        member: usize,
+    },
+    Commit {
+        member: usize,
+    },
+    Pass {
+        ms: u64,
+    },
+    Delete {
+        group: usize,
+    },
     Restart,
 }
 
@@ -127,8 +144,7 @@ impl Clients {
                 if known.joining.is_none() && known.syncing.is_none() {
                     let assignments: Vec<(&str, String)> =
                         known.leads.iter().take(1).map(|id| (&**id, "orders-0".to_owned())).collect();
-                    known.syncing =
-                        Some(partition.ask(sync(known.group, &known.id, known.generation, &assignments)));
+                    known.syncing = Some(partition.ask(sync(known.group, &known.id, known.generation, &assignments)));
                 }
             }
             Step::Heartbeat { member } => {

@@ -42,6 +42,8 @@ fn a_generation_begins_when_all_have_joined_and_its_leader_has_assigned() {
     assert_eq!((group.generation, group.protocol.as_deref()), (1, Some("range")));
     for id in &members {
         assert_eq!(group.members[id].assignment, format!("to {id}"));
+    }
+    for id in &members {
         assert_eq!(partition.heartbeat("g", id, 1), ErrorCode::None);
     }
     assert_eq!(partition.log.len(), 1, "a generation is one record");
