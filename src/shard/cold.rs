@@ -107,7 +107,7 @@ impl Shard {
                     };
                     self.read_ahead(now, &read, &records, AHEAD_CHUNKS, effects);
                     if let Some(waiter) = read.waiter {
-                        self.on_cold_read(waiter, Ok(records), effects);
+                        self.on_cold_read(now, waiter, Ok(records), effects);
                     }
                 }
             }
@@ -396,7 +396,7 @@ impl Shard {
                 if let Ok(records) = &outcome {
                     self.read_ahead(now, &read, records, AHEAD_CHUNKS, effects);
                 }
-                self.on_cold_read(waiter, outcome, effects);
+                self.on_cold_read(now, waiter, outcome, effects);
             }
         }
     }
@@ -429,7 +429,7 @@ impl Shard {
             }
         }
         for waiter in waiters {
-            self.on_cold_read(waiter, outcome.clone(), effects);
+            self.on_cold_read(now, waiter, outcome.clone(), effects);
         }
     }
 

@@ -299,6 +299,7 @@ impl Shard {
     /// One of the reads of this fetch ended.
     pub(super) fn on_cold_read(
         &mut self,
+        now: Time,
         (token, index): (u64, usize),
         records: Result<Vec<Bytes>, ErrorCode>,
         effects: &mut Vec<Effect>,
