@@ -116,6 +116,7 @@ pub fn run(arguments: ProduceArguments) -> Result<(), Failure> {
         requests_in_flight_max: 5,
         request_timeout_ms: 30_000,
         delivery_timeout_ms: arguments.delivery_timeout_ms,
+        retries: u32::MAX,
         retry_backoff_ms: RETRY_BACKOFF_MS,
     };
     if arguments.file.is_none() && std::io::stdin().is_terminal() {
@@ -353,7 +354,7 @@ impl Producing {
     }
 
     fn take(&mut self, deliveries: Vec<Delivery>, broker: Option<BrokerId>) -> Result<(), Failure> {
-        for Delivery { destination, records, outcome } in deliveries {
+        for Delivery { destination, records, outcome, .. } in deliveries {
             match outcome {
                 Ok(base_offset) => self.summary.add(destination, records, base_offset),
                 Err((code, message)) => {

@@ -69,6 +69,8 @@ pub struct Fetcher {
 #[derive(Debug)]
 struct Partition {
     subscription: Subscription,
+    /// As the last answer said; -1 before the first.
+    high_watermark: Offset,
     not_before: Deadline,
     is_stopped: bool,
 }
@@ -83,7 +85,7 @@ impl Fetcher {
 
     /// Reads one more partition, as the last of the list.
     pub fn subscribe(&mut self, subscription: Subscription) {
-        self.partitions.push(Partition { subscription, not_before: 0, is_stopped: false });
+        self.partitions.push(Partition { subscription, high_watermark: -1, not_before: 0, is_stopped: false });
     }
 
     /// How many partitions are read.
@@ -93,6 +95,12 @@ impl Fetcher {
 
     pub fn subscription(&self, subscription: usize) -> &Subscription {
         &self.partitions[subscription].subscription
+    }
+
+    /// Records between where the reader stands and the end that the last answers told, over all partitions.
+    pub fn lag(&self) -> u64 {
+        let behind = |one: &Partition| u64::try_from(one.high_watermark - one.subscription.offset).unwrap_or(0);
+        self.partitions.iter().map(behind).sum()
     }
 
     /// The brokers that lead something here.
@@ -166,6 +174,7 @@ impl Fetcher {
                 let code = ErrorCode::from_code(answer.error_code).unwrap_or(ErrorCode::UnknownServerError);
                 let outcome = match code {
                     ErrorCode::None => {
+                        self.partitions[i].high_watermark = answer.high_watermark;
                         let records = answer.records.0.into_iter().next().unwrap_or_default();
                         match self.advance(i, records) {
                             Some(batches) => Ok(batches),

@@ -1,7 +1,7 @@
 //! Records on their way to partitions: gathered into batches, sent a few requests at a time, sent again where the broker
 //! asks for it, in order and without duplicates. Owned by one thread; the bytes are moved by its owner.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub struct ProducerConfig {
     pub request_timeout_ms: u64,
     /// A record that has not been acknowledged after so long is given up.
     pub delivery_timeout_ms: u64,
+    /// How often a batch is sent again before a refusal that might heal counts.
+    pub retries: u32,
     pub retry_backoff_ms: u64,
 }
 
@@ -48,6 +50,8 @@ pub struct Destination {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Delivery {
     pub destination: usize,
+    /// How many records the destination had taken before the first of these.
+    pub first_record: u64,
     pub records: i32,
     /// The offset of the first record, -1 where the broker did not say, or the refusal with the broker's own words.
     pub outcome: Result<Offset, (ErrorCode, Option<String>)>,
@@ -58,6 +62,8 @@ pub struct Producer {
     config: ProducerConfig,
     identity: Option<(ProducerId, ProducerEpoch)>,
     queues: Vec<Queue>,
+    /// The queues that hold an open or a ready batch: of many partitions few are busy at once.
+    busy: BTreeSet<usize>,
     /// Requests without an answer yet, in the order they were sent.
     in_flight: BTreeMap<BrokerId, VecDeque<Request>>,
     /// Where the next request begins to look, so that no partition starves.
@@ -77,6 +83,8 @@ struct Queue {
     ready: VecDeque<Batch>,
     in_flight: usize,
     next_number: u64,
+    /// Records taken so far.
+    records: u64,
     next_sequence: i32,
     /// A batch came back: nothing leaves until those still in flight have come back too, since the broker refuses a
     /// sequence that does not follow the last one.
@@ -88,6 +96,7 @@ struct Queue {
 struct Open {
     builder: BatchBuilder,
     since: Deadline,
+    first_record: u64,
 }
 
 #[derive(Debug)]
@@ -96,6 +105,8 @@ struct Batch {
     records: i32,
     /// Order within the partition.
     number: u64,
+    first_record: u64,
+    retries: u32,
     /// Bytes before compression, as `buffered_bytes` counts them.
     buffered_bytes: usize,
     deadline: Deadline,
@@ -123,6 +134,7 @@ impl Producer {
             ready: VecDeque::new(),
             in_flight: 0,
             next_number: 0,
+            records: 0,
             next_sequence: 0,
             is_retrying: false,
             not_before: 0,
@@ -131,6 +143,7 @@ impl Producer {
             config,
             identity,
             queues: destinations.into_iter().map(queue).collect(),
+            busy: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             cursor: 0,
             buffered_bytes: 0,
@@ -158,9 +171,12 @@ impl Producer {
         if is_full {
             self.close(destination);
         }
+        let first_record = self.queues[destination].records;
+        self.queues[destination].records += 1;
         let open = self.queues[destination].open.get_or_insert_with(|| {
             self.unacknowledged += 1;
-            Open { builder: BatchBuilder::new(), since: now.monotonic_us }
+            self.busy.insert(destination);
+            Open { builder: BatchBuilder::new(), since: now.monotonic_us, first_record }
         });
         let size_before = if open.builder.is_empty() { 0 } else { open.builder.size() };
         open.builder.push(timestamp, key, value);
@@ -174,7 +190,7 @@ impl Producer {
 
     fn close(&mut self, destination: usize) {
         let queue = &mut self.queues[destination];
-        let Some(Open { builder, since }) = queue.open.take() else { return };
+        let Some(Open { builder, since, first_record }) = queue.open.take() else { return };
         let (records, buffered_bytes) = (builder.record_count(), builder.size());
         let mut builder = builder.compression(self.config.compression);
         if let Some((id, epoch)) = self.identity {
@@ -184,7 +200,15 @@ impl Producer {
         let deadline = since.saturating_add(self.config.delivery_timeout_ms * 1000);
         let number = queue.next_number;
         queue.next_number += 1;
-        queue.ready.push_back(Batch { bytes: builder.build(), records, number, buffered_bytes, deadline });
+        queue.ready.push_back(Batch {
+            bytes: builder.build(),
+            records,
+            number,
+            first_record,
+            retries: 0,
+            buffered_bytes,
+            deadline,
+        });
     }
 
     /// From now on nothing lingers.
@@ -217,9 +241,8 @@ impl Producer {
         }
         let mut batches = Vec::new();
         let mut bytes = 0;
-        let start = self.cursor;
-        for i in 0..self.queues.len() {
-            let destination = (start + i) % self.queues.len();
+        let from_cursor = self.busy.range(self.cursor..).chain(self.busy.range(..self.cursor));
+        for destination in from_cursor.copied().collect::<Vec<usize>>() {
             if self.queues[destination].destination.leader != Some(broker) {
                 continue;
             }
@@ -238,6 +261,7 @@ impl Producer {
                 queue.is_retrying = false;
                 queue.in_flight += 1;
                 batches.push((destination, batch));
+                self.rest_if_empty(destination);
             }
         }
         if batches.is_empty() {
@@ -257,6 +281,13 @@ impl Producer {
         }
         let timeout_ms = i32::try_from(self.config.request_timeout_ms).unwrap_or(i32::MAX);
         Some(ProduceRequest { transactional_id: None, acks: self.config.acks, timeout_ms, topic_data })
+    }
+
+    fn rest_if_empty(&mut self, destination: usize) {
+        let queue = &self.queues[destination];
+        if queue.open.is_none() && queue.ready.is_empty() {
+            self.busy.remove(&destination);
+        }
     }
 
     fn has_room(&self, broker: BrokerId) -> bool {
@@ -279,7 +310,8 @@ impl Producer {
 
     /// When something is due again without any answer: a batch, or the end of its or a request's patience.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        let queues = self.queues.iter().enumerate().filter_map(|(destination, queue)| {
+        let queues = self.busy.iter().filter_map(|&destination| {
+            let queue = &self.queues[destination];
             let end_of_open = || Some(queue.open.as_ref()?.since + self.config.delivery_timeout_ms * 1000);
             let end = queue.ready.front().map(|batch| batch.deadline).or_else(end_of_open);
             let due = queue.destination.leader.filter(|leader| self.has_room(*leader)).and(self.due(destination));
@@ -305,7 +337,10 @@ impl Producer {
                     self.retry(now, destination, batch);
                     continue;
                 }
-                code if code.is_retriable() && batch.deadline > now.monotonic_us => {
+                code if code.is_retriable()
+                    && batch.deadline > now.monotonic_us
+                    && batch.retries < self.config.retries =>
+                {
                     self.retry(now, destination, batch);
                     continue;
                 }
@@ -346,8 +381,10 @@ impl Producer {
         self.in_flight.get_mut(&broker)?.pop_front()
     }
 
-    fn retry(&mut self, now: Time, destination: usize, batch: Batch) {
+    fn retry(&mut self, now: Time, destination: usize, mut batch: Batch) {
         self.wants_metadata = true;
+        self.busy.insert(destination);
+        batch.retries = batch.retries.saturating_add(1);
         let queue = &mut self.queues[destination];
         queue.is_retrying = true;
         queue.not_before = now.after_ms(self.config.retry_backoff_ms);
@@ -363,13 +400,13 @@ impl Producer {
     ) -> Delivery {
         self.buffered_bytes -= batch.buffered_bytes;
         self.unacknowledged -= 1;
-        Delivery { destination, records: batch.records, outcome }
+        Delivery { destination, first_record: batch.first_record, records: batch.records, outcome }
     }
 
     /// Gives up batches that could not be delivered in time.
     pub fn expire(&mut self, now: Time) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
-        for destination in 0..self.queues.len() {
+        for destination in self.busy.iter().copied().collect::<Vec<usize>>() {
             let timeout_us = self.config.delivery_timeout_ms * 1000;
             if self.queues[destination].open.as_ref().is_some_and(|open| open.since + timeout_us <= now.monotonic_us) {
                 self.close(destination);
@@ -379,6 +416,7 @@ impl Producer {
                 let batch = self.queues[destination].ready.pop_front().expect("just seen");
                 deliveries.push(self.end(destination, batch, Err((ErrorCode::RequestTimedOut, None))));
             }
+            self.rest_if_empty(destination);
         }
         deliveries
     }

@@ -21,6 +21,7 @@ fn config() -> ProducerConfig {
         requests_in_flight_max: 5,
         request_timeout_ms: 1000,
         delivery_timeout_ms: 10_000,
+        retries: u32::MAX,
         retry_backoff_ms: 100,
     }
 }
@@ -75,7 +76,7 @@ fn answer(producer: &mut Producer, now: Time, broker: BrokerId, answers: &[(i32,
 }
 
 fn delivered(destination: usize, records: i32, base_offset: Offset) -> Delivery {
-    Delivery { destination, records, outcome: Ok(base_offset) }
+    Delivery { destination, first_record: 0, records, outcome: Ok(base_offset) }
 }
 
 #[test]
@@ -256,5 +257,32 @@ fn without_acks_a_batch_is_done_when_it_is_sent() {
     push_batch(&mut producer, at_ms(0), 0);
     assert!(producer.next_request(at_ms(0), 1).is_some_and(|request| request.acks == 0));
     assert_eq!(producer.on_sent_unanswered(1), [delivered(0, 1, -1)]);
+    assert!(producer.is_idle());
+}
+
+#[test]
+fn a_delivery_tells_which_records_of_its_destination_it_ends() {
+    let mut producer = producer(config(), &[1]);
+    for _ in 0..2 {
+        producer.push(at_ms(0), 0, 0, None, Some(b"small"));
+    }
+    producer.push(at_ms(0), 0, 0, None, Some(&[b'x'; 150]));
+    producer.flush();
+    while sent(&mut producer, at_ms(0), 1).is_some() {}
+    let first = answer(&mut producer, at_ms(1), 1, &[(0, ErrorCode::None, 70)]);
+    let second = answer(&mut producer, at_ms(1), 1, &[(0, ErrorCode::None, 72)]);
+    assert_eq!((first[0].first_record, first[0].records), (0, 2));
+    assert_eq!((second[0].first_record, second[0].records), (2, 1));
+}
+
+#[test]
+fn a_refusal_counts_once_the_retries_are_spent() {
+    let mut producer = producer(ProducerConfig { retries: 1, ..config() }, &[1]);
+    push_batch(&mut producer, at_ms(0), 0);
+    sent(&mut producer, at_ms(0), 1);
+    assert_eq!(answer(&mut producer, at_ms(1), 1, &[(0, ErrorCode::NotEnoughReplicas, -1)]), []);
+    assert!(sent(&mut producer, at_ms(101), 1).is_some());
+    let ended = answer(&mut producer, at_ms(102), 1, &[(0, ErrorCode::NotEnoughReplicas, -1)]);
+    assert_eq!(ended[0].outcome, Err((ErrorCode::NotEnoughReplicas, None)));
     assert!(producer.is_idle());
 }
