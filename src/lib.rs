@@ -16,6 +16,7 @@
 //! | [`shard`] | all that one core owns; `seam.rs` has its doors, then one file per verb |
 //! | [`reactor`] | the machine: ring, sockets, durable commits, mesh between cores, files |
 //! | [`broker`], [`cli`] | the process, and the command lines |
+//! | [`load`] | the load generator: open loop, any Kafka-compatible cluster |
 //!
 //! Above `reactor` nothing waits, reads a clock or touches the machine: it all runs from a seed in `tests/sim`.
 //!
@@ -55,4 +56,5 @@ pub mod shard;
 
 pub mod broker;
 pub mod cli;
+pub mod load;
 pub mod reactor;

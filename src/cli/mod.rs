@@ -19,6 +19,8 @@ use clap::{Args, Parser, Subcommand};
 use connection::Address;
 use failure::Failure;
 
+use crate::load::{self, LoadArguments};
+
 /// A Kafka-compatible broker for bare-metal Linux: thread per core, io_uring, durable by default.
 #[derive(Parser)]
 #[command(name = "gannet", version, disable_help_subcommand = true)]
@@ -37,6 +39,8 @@ enum Command {
     Produce(produce::ProduceArguments),
     /// Print the records of a topic as they come, until Ctrl-C.
     Consume(consume::ConsumeArguments),
+    /// Put load on any Kafka-compatible cluster and measure it.
+    Load(Box<LoadArguments>),
     /// Look into the files of a log directory.
     Log(dump::LogArguments),
 }
@@ -55,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Topics(arguments) => topics::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
+        Command::Load(arguments) => return load::run(*arguments),
         Command::Log(arguments) => dump::run(arguments),
     };
     match outcome {
