@@ -5,6 +5,7 @@
 //! `plan` is what a run is to do, `run` drives it, each `worker` thread owns some `producing` and `consuming` clients.
 
 mod arguments;
+mod chart;
 mod compare;
 mod consuming;
 mod file;

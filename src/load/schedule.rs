@@ -192,7 +192,9 @@ mod tests {
         assert_eq!(rate, Rate::Steps(vec![100.0, 200.0, 300.0]));
         let due = due(&rate, Arrivals::Fixed, 0, 1, 4_000_000_000);
         let in_second = |second: u64| due.iter().filter(|ns| **ns / 1_000_000_000 == second).count();
-        assert_eq!([0, 1, 2, 3].map(in_second), [100, 200, 300, 300]);
+        // A gap is whole picoseconds, so a step may take one record of the next.
+        let expected = [100, 200, 300, 300];
+        assert!((0..4).all(|second| in_second(second as u64).abs_diff(expected[second]) <= 1));
     }
 
     #[test]
