@@ -20,7 +20,7 @@ h1{font-size:24px;margin:0 0 2px}h2{font-size:17px;margin:34px 0 10px}.sub{color
 .tile span{color:#616e7c;font-size:13px}.card{padding:12px;margin:12px 0;overflow-x:auto}
 .card svg{width:100%;height:auto;display:block}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-td,th{padding:4px 10px;text-align:right;border-bottom:1px solid #e4e7eb;white-space:nowrap}
+td,th{padding:4px 7px;text-align:right;border-bottom:1px solid #e4e7eb;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}tr:last-child td{border-bottom:0}th{font-weight:600;color:#616e7c}
 .facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}.facts td:first-child{color:#616e7c;width:34%}
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
@@ -96,6 +96,7 @@ fn verdict(html: &mut String, run: &Run) {
         let _ = writeln!(html, "<p class=\"verdict bad\">{}</p>", escape(&text));
     } else if run.point.is_empty() {
         let rate = match run.target_rate {
+            _ if !run.steps.is_empty() => format!("A ramp of {} steps", run.steps.len()),
             Some(target) => format!("The rate was held: {}/s of {}/s", short(run.rate), short(target)),
             None => format!("{}/s at the maximum", short(run.rate)),
         };

@@ -63,7 +63,7 @@ fn of_run(run: &Run) -> Vec<Plot> {
             &percentiles(
                 &table::latencies(run)
                     .iter()
-                    .map(|(name, latency)| (name.to_string(), latency.curve_us.clone(), name.ends_with("actual")))
+                    .map(|(name, latency)| (curve_name(name), latency.curve_us.clone(), name.ends_with("actual")))
                     .collect::<Vec<_>>(),
             ),
         ));
@@ -86,6 +86,11 @@ fn of_run(run: &Run) -> Vec<Plot> {
         plots.push(Plot::of("ramp", &ramp(run)));
     }
     plots
+}
+
+/// What a table has room for and a legend has not.
+fn curve_name(name: &str) -> String {
+    name.replace("acknowledged", "ack").replace(", from intended", "").replace(", from ", ", ")
 }
 
 fn not_measured(run: &Run) -> Vec<(f64, f64)> {
@@ -160,14 +165,24 @@ fn ramp(run: &Run) -> Chart {
 }
 
 fn of_sweep(document: &Document, runs: &[Run]) -> Vec<Plot> {
+    let heat = |name: &str, title: &str, value: &dyn Fn(&Run) -> f64, text| Plot {
+        name: name.into(),
+        svg: heat_map(document, title, value, text),
+    };
     let mut plots = vec![
-        Plot {
-            name: "heat-p99".into(),
-            svg: heat_map(document, "Acknowledged p99", &|run| run.acknowledged.percentile(99.0), short_us),
-        },
-        Plot { name: "heat-rate".into(), svg: heat_map(document, "Records per second", &|run| run.rate, short) },
+        heat("heat-p99", "Acknowledged p99", &|run| run.acknowledged.percentile(99.0), short_us),
+        heat("heat-p50", "Acknowledged p50", &|run| run.acknowledged.percentile(50.0), short_us),
+        heat("heat-rate", "Records per second", &|run| run.rate, short),
     ];
-    // One line per value of the first key: where throughput costs latency.
+    let reached = |most: fn(f64, f64) -> f64| runs.iter().map(|run| run.rate).reduce(most).unwrap_or(0.0);
+    if reached(f64::max) > 1.05 * reached(f64::min) {
+        plots.push(Plot::of("tradeoff", &tradeoff(runs)));
+    }
+    plots
+}
+
+/// Where throughput costs latency: one line for each value of the first key.
+fn tradeoff(runs: &[Run]) -> Chart {
     let mut series: Vec<Series> = Vec::new();
     for run in runs.iter().filter(|run| run.acknowledged.records > 0) {
         let name = run.point.first().map_or(String::new(), |(key, value)| format!("{key}={value}"));
@@ -178,24 +193,22 @@ fn of_sweep(document: &Document, runs: &[Run]) -> Vec<Plot> {
         }
     }
     series.iter_mut().for_each(|series| series.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    // A page has five colours.
     series.truncate(5);
-    plots.push(Plot::of(
-        "tradeoff",
-        &Chart {
-            title: "Throughput and p99".into(),
-            x: Axis { label: "records per second reached", scale: Scale::Linear, text: short },
-            y: LATENCY,
-            series,
-            shaded: vec![],
-        },
-    ));
-    plots
+    Chart {
+        title: "Throughput and p99".into(),
+        x: Axis { label: "records per second reached", scale: Scale::Linear, text: short },
+        y: LATENCY,
+        series,
+        shaded: vec![],
+    }
 }
 
 /// Rows are the values of the first key, columns the combinations of the others. The colour follows the logarithm.
 fn heat_map(document: &Document, title: &str, value: &dyn Fn(&Run) -> f64, text: fn(f64) -> String) -> String {
     const CELL_HEIGHT: f64 = 34.0;
     const ROW_LABELS: f64 = 150.0;
+    const LADDER_LEAST: f64 = 2.0;
     let rows: Vec<String> = document.sweep.first().map_or(vec![], |(_, values)| values.clone());
     let column =
         |run: &Run| run.point.iter().skip(1).map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
@@ -212,6 +225,8 @@ fn heat_map(document: &Document, title: &str, value: &dyn Fn(&Run) -> f64, text:
     let values: Vec<f64> = document.runs.iter().map(value).filter(|value| *value > 0.0).collect();
     let (low, high) =
         values.iter().fold((f64::INFINITY, 0.0f64), |(low, high), value| (low.min(*value), high.max(*value)));
+    // What differs by little looks alike.
+    let high = high.max(low * LADDER_LEAST);
     let mut svg = format!(
         "<svg class=\"plot\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
          aria-label=\"{title}\"><text class=\"title\" x=\"16\" y=\"18\">{title}</text>"
@@ -247,7 +262,7 @@ fn heat_map(document: &Document, title: &str, value: &dyn Fn(&Run) -> f64, text:
             escape(&table::point(run)),
             x + cell_width / 2.0,
             y + 21.0,
-            if heat > 0.55 { "#fff" } else { "#1f2933" }
+            if heat > 0.6 { "#fff" } else { "#1f2933" }
         );
     }
     svg.push_str("</svg>");

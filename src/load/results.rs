@@ -128,6 +128,8 @@ pub struct IntervalRow {
     pub consumed_rate: f64,
     pub lag: u64,
     pub failed: u64,
+    /// Connections lost, or refused.
+    pub disconnects: u64,
     /// Part of the producers' time without buffer.memory.
     pub blocked: f64,
     pub acknowledged: Spread,

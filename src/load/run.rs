@@ -221,13 +221,6 @@ impl<'a> Running<'a> {
         // A record may come twice, and the second time after as many as were sent.
         let is_settled = !self.plan.is_verified || is_quiet;
         if is_idle && is_consumed && is_settled || is_late && (is_quiet || self.cut.is_some()) {
-            if !is_idle {
-                self.notes.push(format!(
-                    "{} records were still unacknowledged {} s after the last was due",
-                    self.all_counts.due.saturating_sub(acknowledged + self.all_counts.failed),
-                    patience_ns / 1_000_000_000
-                ));
-            }
             self.signals.stop.store(true, Ordering::Relaxed);
         }
     }
@@ -276,6 +269,7 @@ impl<'a> Running<'a> {
             consumed_rate: whole.counts.consumed as f64 / seconds,
             lag: whole.lag,
             failed: whole.counts.failed,
+            disconnects: whole.counts.disconnects,
             blocked: whole.counts.blocked_ns as f64 / 1e9 / seconds / self.plan.producers.max(1) as f64,
             acknowledged: spread(&whole.measured.acknowledged),
             end_to_end: spread(&whole.measured.end_to_end),
@@ -391,6 +385,16 @@ impl<'a> Running<'a> {
 
     fn annotate(&mut self, run: &mut Run) {
         run.notes = std::mem::take(&mut self.notes);
+        let open = self.sent.values().flat_map(|sent| &sent.unacknowledged).map(|(_, records)| records).sum::<u64>();
+        let open = open.saturating_sub(run.failed);
+        if open > 0 && self.plan.producer.acks != 0 {
+            run.notes.push(format!("{open} records were sent and never acknowledged; the latencies do not hold them"));
+        }
+        if self.plan.rate == Rate::Max && self.plan.producers > 0 {
+            run.notes.push(
+                "at the maximum rate nothing is due: latency counts from when the client was given a record".into(),
+            );
+        }
         if run.generator_cores > 0.9 * self.plan.threads as f64 {
             run.notes.push(format!(
                 "the generator used {:.2} cores on {} threads: the figures may be its own; give it more --threads",

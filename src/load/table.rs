@@ -34,6 +34,12 @@ pub fn live(row: &IntervalRow) -> String {
             row.lag
         );
     }
+    if line.len() < 12 {
+        line.push_str("  nothing is acknowledged or consumed");
+    }
+    if row.disconnects > 0 {
+        let _ = write!(line, "  {} connections lost or refused", row.disconnects);
+    }
     if row.failed > 0 {
         let _ = write!(line, "  {} failed", row.failed);
     }
@@ -81,9 +87,10 @@ pub fn summary(run: &Run) -> String {
     if !run.point.is_empty() {
         line(point(run));
     }
-    let of_target = run.target_rate.filter(|target| *target > 0.0).map_or(String::new(), |target| {
-        format!(" of {}/s asked for ({:.1} %)", short(target), 100.0 * run.rate / target)
-    });
+    let of_target =
+        run.target_rate.filter(|target| *target > 0.0 && run.steps.is_empty()).map_or(String::new(), |target| {
+            format!(" of {}/s asked for ({:.1} %)", short(target), 100.0 * run.rate / target)
+        });
     line(format!(
         "{} records in {:.1} s after {:.1} s of warm-up: {}/s{of_target}, {}",
         run.records,
@@ -121,24 +128,7 @@ pub fn summary(run: &Run) -> String {
         let cells: String = latency.percentiles_us.iter().map(|us| format!("{:>10}", short_us(*us))).collect();
         line(format!("{name:<32}{cells}{:>10}{:>10}", short_us(latency.max_us), short_us(latency.mean_us)));
     }
-    if !run.steps.is_empty() {
-        line(String::new());
-        line(format!(
-            "{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
-            "asked", "reached", "ack p50", "ack p99", "e2e p99", "lag"
-        ));
-        for step in &run.steps {
-            line(format!(
-                "{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
-                format!("{}/s", short(step.target_rate)),
-                format!("{}/s", short(step.rate)),
-                cell(step.acknowledged.records, step.acknowledged.p50_us),
-                cell(step.acknowledged.records, step.acknowledged.p99_us),
-                cell(step.end_to_end.records, step.end_to_end.p99_us),
-                step.lag
-            ));
-        }
-    }
+    steps(run, &mut line);
     for (name, count) in &run.errors {
         line(format!("error: {name}: {count}"));
     }
@@ -157,6 +147,25 @@ pub fn summary(run: &Run) -> String {
         Verdict::Cut(why) => line(format!("CUT SHORT: {why}. The figures above are what was measured until then.")),
     }
     text
+}
+
+fn steps(run: &Run, line: &mut impl FnMut(String)) {
+    if run.steps.is_empty() {
+        return;
+    }
+    line(String::new());
+    line(format!("{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}", "asked", "reached", "ack p50", "ack p99", "e2e p99", "lag"));
+    for step in &run.steps {
+        line(format!(
+            "{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
+            format!("{}/s", short(step.target_rate)),
+            format!("{}/s", short(step.rate)),
+            cell(step.acknowledged.records, step.acknowledged.p50_us),
+            cell(step.acknowledged.records, step.acknowledged.p99_us),
+            cell(step.end_to_end.records, step.end_to_end.p99_us),
+            step.lag
+        ));
+    }
 }
 
 fn verified(faults: &Faults, line: &mut impl FnMut(String)) {

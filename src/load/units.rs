@@ -58,6 +58,7 @@ pub fn short(value: f64) -> String {
 fn three_digits(value: f64) -> String {
     match value.abs() {
         unknown if unknown.is_nan() => "–".into(),
+        0.0 => "0".into(),
         99.95.. => format!("{value:.0}"),
         9.995.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),
