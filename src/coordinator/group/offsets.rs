@@ -92,7 +92,12 @@ impl Groups {
                     continue;
                 }
                 codes.push(ErrorCode::None);
-                let (commit_timestamp_ms, topic_id) = (now.wall_ms, topic.id);
+                let commit_timestamp_ms = now.wall_ms;
+                // The only version of the record with a time of expiry has neither of the two.
+                let (leader_epoch, topic_id) = match expire_timestamp_ms {
+                    Some(_) => (-1, Uuid::ZERO),
+                    None => (leader_epoch, topic.id),
+                };
                 let value = CommittedOffset {
                     offset,
                     leader_epoch,

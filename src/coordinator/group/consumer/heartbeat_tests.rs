@@ -24,7 +24,7 @@ fn commit(world: &mut World, member: &Consumer, epoch: i32, index: i32) -> Error
         api_version: 9,
     };
     match world.handle(GroupRequest::OffsetCommit(request)) {
-        (_, Some(GroupReply::OffsetCommit(reply))) => reply.topics[0][0],
+        (_, Some(GroupReply::OffsetCommit(reply))) => reply.topics.first().map_or(reply.error_code, |codes| codes[0]),
         other => panic!("{other:?}"),
     }
 }
