@@ -70,6 +70,10 @@ settings! {
         group: GroupConfig,
         /// What was set and where, for DescribeConfigs.
         configured: BTreeMap<&'static str, String>,
+        /// What was set for all brokers while they ran.
+        dynamic_default: BTreeMap<String, String>,
+        /// What was set for this broker while it ran.
+        dynamic: BTreeMap<String, String>,
     }
 }
 
@@ -275,13 +279,13 @@ impl BrokerConfig {
 }
 
 /// Every table's row that `name` stands for on the side of the broker.
-fn known_names() -> impl Iterator<Item = &'static str> {
+pub(super) fn known_names() -> impl Iterator<Item = &'static str> {
     let own = BrokerConfig::KEYS.iter().chain(GroupConfig::KEYS).chain(GannetConfig::KEYS).map(|key| key.name);
     let others = BrokerConfig::KEYS.iter().chain(TopicConfig::KEYS).flat_map(|key: &Key| key.synonyms);
     own.chain(others.map(|synonym| synonym.name))
 }
 
-fn known(name: &str) -> Option<&'static str> {
+pub(super) fn known(name: &str) -> Option<&'static str> {
     known_names().find(|known| *known == name)
 }
 

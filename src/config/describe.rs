@@ -2,15 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use super::dynamic::{WITHOUT_EFFECT, is_dynamic, without_effect};
+use super::ignored::ignored;
 use super::key::{Importance, Key, ValueType};
-use super::{BrokerConfig, GannetConfig, GroupConfig, TopicConfig};
+use super::{BrokerConfig, ClientMetricsSettings, GannetConfig, GroupConfig, GroupSettings, TopicConfig};
 
 /// Where a value comes from; the numbers are those of DescribeConfigs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigSource {
     DynamicTopic = 1,
+    DynamicBroker = 2,
+    /// Set for all brokers while they ran.
+    DynamicDefaultBroker = 3,
     StaticBroker = 4,
     Default = 5,
+    ClientMetrics = 7,
+    Group = 8,
 }
 
 /// One setting, in the terms of DescribeConfigs v4.
@@ -42,46 +49,98 @@ pub struct ConfigSynonym {
 pub fn describe_topic(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let config = broker.topic_config(overrides).unwrap_or_else(|_| broker.topic.clone());
     let describe = |key: &'static Key| {
-        let own = overrides.get(key.name).map(|text| ConfigSynonym {
-            name: key.name,
-            value: Some(text.clone()),
-            source: ConfigSource::DynamicTopic,
-        });
+        let own = own_of(key, overrides, ConfigSource::DynamicTopic);
         let synonyms = own.into_iter().chain(inherited(key, broker)).collect();
         entry(key, config.text(key.name), synonyms, false)
     };
     TopicConfig::KEYS.iter().map(describe).collect()
 }
 
+/// The settings of a group that overrides these.
+pub fn describe_group(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Vec<ConfigEntry> {
+    let describe = |key: &'static Key| {
+        let own = own_of(key, overrides, ConfigSource::Group);
+        let synonyms: Vec<_> = own.into_iter().chain(inherited(key, broker)).collect();
+        entry(key, synonyms.first().and_then(|synonym| synonym.value.clone()), synonyms, false)
+    };
+    GroupSettings::KEYS.iter().map(describe).collect()
+}
+
+/// The settings of a client metrics subscription that has these.
+pub fn describe_client_metrics(overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+    let describe = |key: &'static Key| {
+        let synonyms: Vec<_> = own_of(key, overrides, ConfigSource::ClientMetrics).into_iter().collect();
+        let value = overrides.get(key.name).cloned().or(key.default.map(str::to_owned));
+        entry(key, value, synonyms, false)
+    };
+    ClientMetricsSettings::KEYS.iter().map(describe).collect()
+}
+
 /// The broker's settings, the defaults of its topics among them.
 pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let mut entries = Vec::new();
     for key in BrokerConfig::KEYS {
-        let names = [key.name].into_iter().chain(key.synonyms.iter().map(|synonym| synonym.name));
-        let set = names.filter_map(|name| configured(name, broker));
-        let synonyms = set.chain(default_of(key.name, key.default.map(str::to_string))).collect();
-        entries.push(entry(key, broker.text(key.name), synonyms, true));
+        let names: Vec<_> = [key.name].into_iter().chain(key.synonyms.iter().map(|synonym| synonym.name)).collect();
+        entries.push(entry_of_broker(key, &names, broker.text(key.name), broker));
     }
     for key in GroupConfig::KEYS {
-        let set = configured(key.name, broker).into_iter();
-        let synonyms = set.chain(default_of(key.name, key.default.map(str::to_string))).collect();
-        entries.push(entry(key, broker.group.text(key.name), synonyms, true));
+        entries.push(entry_of_broker(key, &[key.name], broker.group.text(key.name), broker));
     }
     for key in GannetConfig::KEYS {
-        let set = configured(key.name, broker).into_iter();
-        let synonyms = set.chain(default_of(key.name, key.default.map(str::to_string))).collect();
-        entries.push(entry(key, broker.gannet.text(key.name), synonyms, true));
+        entries.push(entry_of_broker(key, &[key.name], broker.gannet.text(key.name), broker));
     }
     for key in TopicConfig::KEYS {
         for synonym in key.synonyms {
             let synonyms: Vec<ConfigSynonym> =
                 inherited(key, broker).filter(|found| found.name == synonym.name).collect();
             let value = synonyms.first().and_then(|found| found.value.clone());
-            entries.push(ConfigEntry { name: synonym.name, ..entry(key, value, synonyms, true) });
+            let read_only = !is_dynamic(synonym.name);
+            entries.push(ConfigEntry { name: synonym.name, ..entry(key, value, synonyms, read_only) });
         }
     }
+    entries.extend(WITHOUT_EFFECT.iter().filter_map(|name| kept(name, broker)));
     entries.sort_by_key(|entry| entry.name);
     entries
+}
+
+/// What was set for all brokers while they ran.
+pub fn describe_dynamic_defaults(broker: &BrokerConfig) -> Vec<ConfigEntry> {
+    let mut entries = describe_broker(broker);
+    entries.retain_mut(|entry| {
+        entry.synonyms.retain(|synonym| synonym.source == ConfigSource::DynamicDefaultBroker);
+        let Some(set) = entry.synonyms.first() else { return false };
+        (entry.value, entry.source) = (set.value.clone(), set.source);
+        true
+    });
+    entries
+}
+
+fn entry_of_broker(
+    key: &'static Key,
+    names: &[&'static str],
+    value: Option<String>,
+    broker: &BrokerConfig,
+) -> ConfigEntry {
+    let default = default_of(key.name, key.default.map(str::to_string));
+    let synonyms = configured(names, broker).into_iter().chain(default).collect();
+    entry(key, value, synonyms, !is_dynamic(key.name))
+}
+
+/// A setting that does nothing and was set while the broker ran.
+fn kept(name: &'static str, broker: &BrokerConfig) -> Option<ConfigEntry> {
+    let synonyms = configured(&[without_effect(name)?], broker);
+    let (value, source) = synonyms.first().map(|set| (set.value.clone(), set.source))?;
+    Some(ConfigEntry {
+        name,
+        value,
+        source,
+        is_sensitive: false,
+        read_only: false,
+        is_default: false,
+        synonyms,
+        config_type: ValueType::String,
+        documentation: ignored(name).unwrap_or("Kept; it has no effect."),
+    })
 }
 
 fn entry(key: &'static Key, value: Option<String>, synonyms: Vec<ConfigSynonym>, read_only: bool) -> ConfigEntry {
@@ -99,17 +158,31 @@ fn entry(key: &'static Key, value: Option<String>, synonyms: Vec<ConfigSynonym>,
     }
 }
 
-/// What the broker gives a topic's key: all its own keys that were set, then the default under the name of the last.
-fn inherited(key: &'static Key, broker: &BrokerConfig) -> impl Iterator<Item = ConfigSynonym> {
-    let set = key.synonyms.iter().filter_map(|synonym| configured(synonym.name, broker));
-    let last = key.synonyms.last().copied();
-    let default = key.default.map(|text| last.map_or(text.to_string(), |synonym| synonym.of_key(text)));
-    set.chain(default_of(last.map_or(key.name, |synonym| synonym.name), default))
+fn own_of(key: &'static Key, overrides: &BTreeMap<String, String>, source: ConfigSource) -> Option<ConfigSynonym> {
+    overrides.get(key.name).map(|text| ConfigSynonym { name: key.name, value: Some(text.clone()), source })
 }
 
-fn configured(name: &'static str, broker: &BrokerConfig) -> Option<ConfigSynonym> {
-    let value = Some(broker.configured.get(name)?.clone());
-    Some(ConfigSynonym { name, value, source: ConfigSource::StaticBroker })
+/// What the broker gives a key: all its own keys that were set, then the default under the name of the last.
+fn inherited(key: &'static Key, broker: &BrokerConfig) -> impl Iterator<Item = ConfigSynonym> {
+    let names: Vec<_> = key.synonyms.iter().map(|synonym| synonym.name).collect();
+    let last = key.synonyms.last().copied();
+    let default = key.default.map(|text| last.map_or(text.to_string(), |synonym| synonym.of_key(text)));
+    configured(&names, broker).into_iter().chain(default_of(last.map_or(key.name, |synonym| synonym.name), default))
+}
+
+/// What was set under these names, the strongest first: for this broker while it ran, for all, in its file.
+fn configured(names: &[&'static str], broker: &BrokerConfig) -> Vec<ConfigSynonym> {
+    let mut set = Vec::new();
+    let from = |texts: &BTreeMap<String, String>, source, set: &mut Vec<ConfigSynonym>| {
+        let found = names.iter().filter_map(|name| Some((name, texts.get(*name)?)));
+        set.extend(found.map(|(name, text)| ConfigSynonym { name, value: Some(text.clone()), source }));
+    };
+    from(&broker.dynamic, ConfigSource::DynamicBroker, &mut set);
+    from(&broker.dynamic_default, ConfigSource::DynamicDefaultBroker, &mut set);
+    let in_file = names.iter().filter_map(|name| Some((name, broker.configured.get(name)?)));
+    let source = ConfigSource::StaticBroker;
+    set.extend(in_file.map(|(name, text)| ConfigSynonym { name, value: Some(text.clone()), source }));
+    set
 }
 
 fn default_of(name: &'static str, value: Option<String>) -> Option<ConfigSynonym> {
@@ -189,15 +262,48 @@ mod tests {
     }
 
     #[test]
-    fn the_brokers_settings_are_listed_once_each_and_read_only() {
+    fn the_brokers_settings_are_listed_once_each_and_read_only_but_for_the_dynamic() {
         let broker = broker("log.retention.hours=24\nbroker.id=7\n");
         let entries = describe_broker(&broker);
         assert!(entries.windows(2).all(|pair| pair[0].name < pair[1].name), "sorted, none twice");
-        assert!(entries.iter().all(|entry| entry.read_only));
+        assert!(entries.iter().all(|entry| entry.read_only != is_dynamic(entry.name)));
+        assert!(!find(&entries, "log.retention.ms").read_only && find(&entries, "log.retention.hours").read_only);
         assert_eq!(find(&entries, "node.id").value.as_deref(), Some("7"));
         assert_eq!(find(&entries, "log.retention.hours").value.as_deref(), Some("24"));
         assert_eq!(find(&entries, "log.retention.ms").value, None);
         assert_eq!(find(&entries, "min.insync.replicas").value.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn what_was_set_while_the_broker_ran_outranks_its_file() {
+        use ConfigSource::*;
+        let set = |name: &str, value: &str| BTreeMap::from([(name.to_string(), value.to_string())]);
+        let broker = broker("log.segment.bytes=2097152\n");
+        let broker = broker.with_dynamic(&set("log.segment.bytes", "3000000"), &set("num.io.threads", "16")).unwrap();
+        let entries = describe_broker(&broker);
+        let segment = find(&entries, "log.segment.bytes");
+        let ranks =
+            [("log.segment.bytes", "3000000", DynamicDefaultBroker), ("log.segment.bytes", "2097152", StaticBroker)];
+        assert_eq!(synonyms(segment)[..2], ranks);
+        assert_eq!(find(&entries, "num.io.threads").source, DynamicBroker);
+        let of_topic = describe_topic(&BTreeMap::new(), &broker);
+        assert_eq!(synonyms(find(&of_topic, "segment.bytes"))[..2], ranks);
+        assert_eq!(find(&of_topic, "segment.bytes").value.as_deref(), Some("3000000"));
+        let defaults = describe_dynamic_defaults(&broker);
+        assert_eq!(defaults.iter().map(|entry| entry.name).collect::<Vec<_>>(), ["log.segment.bytes"]);
+    }
+
+    #[test]
+    fn a_group_and_a_subscription_show_what_they_override() {
+        let broker = broker("group.consumer.session.timeout.ms=50000\n");
+        let own = BTreeMap::from([("consumer.heartbeat.interval.ms".to_string(), "6000".to_string())]);
+        let group = describe_group(&own, &broker);
+        assert_eq!(find(&group, "consumer.heartbeat.interval.ms").source, ConfigSource::Group);
+        assert_eq!(find(&group, "consumer.session.timeout.ms").value.as_deref(), Some("50000"));
+        assert_eq!(find(&group, "consumer.session.timeout.ms").source, ConfigSource::StaticBroker);
+        let metrics = describe_client_metrics(&BTreeMap::from([("interval.ms".to_string(), "100".to_string())]));
+        assert_eq!(find(&metrics, "interval.ms").source, ConfigSource::ClientMetrics);
+        assert_eq!(find(&metrics, "metrics").value.as_deref(), Some(""));
     }
 
     #[test]

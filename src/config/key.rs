@@ -110,6 +110,12 @@ impl Key {
         if allowed { Ok(()) } else { Err(ConfigError::value(self.name, text, self.allowed())) }
     }
 
+    /// What a list holds, by default if it is not set; `None` if the key is no list.
+    pub fn parts(&self, value: Option<&str>) -> Option<Vec<String>> {
+        let is_list = self.value_type == ValueType::List;
+        is_list.then(|| list(value.or(self.default).unwrap_or("")).map(str::to_owned).collect())
+    }
+
     fn admits(&self, number: i64) -> bool {
         match self.valid {
             Valid::AtLeast(least) => number >= least,
@@ -241,6 +247,15 @@ mod tests {
                 assert!(key.check(text).is_err(), "{text:?} for {key:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_list_that_is_not_set_has_its_default() {
+        let policy = Key { default: Some("delete"), ..key(ValueType::List, Valid::Any) };
+        assert_eq!(policy.parts(None), Some(vec!["delete".to_owned()]));
+        assert_eq!(policy.parts(Some("")), Some(vec![]));
+        assert_eq!(policy.parts(Some("a, b")), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(key(ValueType::String, Valid::Any).parts(Some("a,b")), None);
     }
 
     #[test]
