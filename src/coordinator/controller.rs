@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::features::first_levels;
 use super::random::Random;
 use super::{BrokerRegistration, ControllerReply, ControllerRequest, Decision, ProducerIdBlock, Refusal};
 use crate::config::BrokerConfig;
@@ -36,6 +37,15 @@ impl Controller {
             ControllerRequest::DeleteTopics { topics } => self.delete_topics(image, topics),
             ControllerRequest::CreatePartitions { topics, validate_only } => {
                 self.create_partitions(image, topics, validate_only)
+            }
+            ControllerRequest::AlterConfigs { changes, validate_only } => {
+                self.alter_configs(image, changes, validate_only)
+            }
+            ControllerRequest::AlterQuotas { changes, validate_only } => {
+                self.alter_quotas(image, changes, validate_only)
+            }
+            ControllerRequest::UpdateFeatures { updates, validate_only } => {
+                self.update_features(image, &updates, validate_only)
             }
             ControllerRequest::AllocateProducerIds { broker } => allocate_producer_ids(image, broker),
             ControllerRequest::RegisterBroker(broker) => register_broker(image, broker),
@@ -84,6 +94,7 @@ fn register_broker(image: &MetadataImage, broker: BrokerRegistration) -> Control
         rack: broker.rack,
         fenced: false,
     })];
+    records.extend(first_levels(image));
     if broker.after_crash {
         let partitions = image.topics().flat_map(|topic| {
             let indexes = 0..topic.partitions.len() as i32;

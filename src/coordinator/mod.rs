@@ -2,14 +2,20 @@
 //! replaying that log is what changes state. Replies are released when their records are committed. A machine lives on the
 //! core that owns its log; it knows no partition, sends nothing and never waits.
 
+mod configs;
 mod controller;
+mod features;
 pub mod group;
+mod quotas;
 mod random;
 mod request;
 mod topic_name;
 mod topics;
 
+pub use configs::{AlterConfigsResult, ConfigChange, ConfigOperation};
 pub use controller::Controller;
+pub use features::{FEATURES, Feature, FeatureDirection, FeatureUpdate};
+pub use quotas::{AlterQuotasResult, QuotaChange};
 pub use request::{
     BrokerRegistration, ControllerReply, ControllerRequest, CreatePartitionsResult, CreateTopicResult, CreatedTopic,
     DeleteTopicResult, NewPartitions, NewTopic, ProducerIdBlock, Refusal, TopicReference,

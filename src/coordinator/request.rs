@@ -4,27 +4,38 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::{AlterConfigsResult, AlterQuotasResult, ConfigChange, FeatureUpdate, QuotaChange};
 use crate::error_code::ErrorCode;
 use crate::metadata::Endpoint;
 use crate::types::{BrokerId, ProducerId, TopicId, Uuid};
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum ControllerRequest {
     CreateTopics { topics: Vec<NewTopic>, validate_only: bool },
     DeleteTopics { topics: Vec<TopicReference> },
     CreatePartitions { topics: Vec<NewPartitions>, validate_only: bool },
+    AlterConfigs { changes: Vec<ConfigChange>, validate_only: bool },
+    AlterQuotas { changes: Vec<QuotaChange>, validate_only: bool },
+    UpdateFeatures { updates: Vec<FeatureUpdate>, validate_only: bool },
     AllocateProducerIds { broker: BrokerId },
     RegisterBroker(BrokerRegistration),
 }
 
 /// One row per topic that was named, in the order of the request; a name that came twice has one row.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum ControllerReply {
     CreateTopics(Vec<CreateTopicResult>),
     DeleteTopics(Vec<DeleteTopicResult>),
     CreatePartitions(Vec<CreatePartitionsResult>),
+    /// One row per resource of the request.
+    AlterConfigs(Vec<AlterConfigsResult>),
+    /// One row per entity of the request.
+    AlterQuotas(Vec<AlterQuotasResult>),
+    UpdateFeatures(Result<(), Refusal>),
     AllocateProducerIds(Result<ProducerIdBlock, Refusal>),
-    RegisterBroker { broker_epoch: i64 },
+    RegisterBroker {
+        broker_epoch: i64,
+    },
 }
 
 /// Why something was not done.

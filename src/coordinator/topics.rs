@@ -63,7 +63,7 @@ impl Controller {
         plan: &mut Plan,
     ) -> Result<CreatedTopic, Refusal> {
         let collision_key = self.check_name(image, &topic.name, plan)?;
-        let configs = self.check_configs(&topic.configs)?;
+        let configs = check_configs(image, &topic.configs)?;
         let assignment = self.assign(image, topic, plan.partitions)?;
         let leaders = elect(image, &assignment)?;
 
@@ -102,20 +102,6 @@ impl Controller {
                 format!("Topic '{name}' collides with existing topic: {other}"),
             )),
             None => Ok(key),
-        }
-    }
-
-    fn check_configs(&self, configs: &[(String, Option<String>)]) -> Result<BTreeMap<String, String>, Refusal> {
-        let without_value: Vec<&str> =
-            configs.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| &**key).collect();
-        if !without_value.is_empty() {
-            let message = format!("Null value not supported for topic configs: {}", without_value.join(","));
-            return Err(Refusal::new(ErrorCode::InvalidConfig, message));
-        }
-        let configs = configs.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
-        match self.config.topic_config(&configs) {
-            Ok(_) => Ok(configs),
-            Err(error) => Err(Refusal::new(ErrorCode::InvalidConfig, error.to_string())),
         }
     }
 
@@ -284,6 +270,22 @@ impl Controller {
         plan.partitions += added;
         plan.records.extend(partition_records(topic.id, present, &assignment, leaders));
         Ok(())
+    }
+}
+
+fn check_configs(
+    image: &MetadataImage,
+    configs: &[(String, Option<String>)],
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let without_value: Vec<&str> = configs.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| &**key).collect();
+    if !without_value.is_empty() {
+        let message = format!("Null value not supported for topic configs: {}", without_value.join(","));
+        return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+    }
+    let configs = configs.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+    match image.config().topic_config(&configs) {
+        Ok(_) => Ok(configs),
+        Err(error) => Err(Refusal::new(ErrorCode::InvalidConfig, error.to_string())),
     }
 }
 

@@ -6,24 +6,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::record::{
-    BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, TopicRecord,
+    BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, QuotaEntity,
+    QuotaRecord, TopicRecord,
 };
 use crate::protocol::DecodeError;
 use crate::protocol::metadata_record::{self as wire, MetadataRecord as Wire};
 use crate::types::{BrokerId, PartitionId, Uuid};
 
-const RESOURCE_TOPIC: i8 = 2;
-const RESOURCE_BROKER: i8 = 4;
 const NO_LEADER: BrokerId = -1;
 
 /// Why a value of the metadata log is not a fact that this broker understands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RecordError {
     Decode(DecodeError),
-    /// A setting of something that is neither topic nor broker.
+    /// A setting of something that has none here.
     Resource {
         resource_type: i8,
         name: String,
+    },
+    /// A quota for something that has none here.
+    Entity {
+        entity_type: String,
     },
 }
 
@@ -34,8 +37,12 @@ impl fmt::Display for RecordError {
             RecordError::Resource { resource_type, name } => {
                 write!(
                     f,
-                    "the metadata log has a setting for resource type {resource_type}, {name:?}; known are topics (2) and brokers (4)"
+                    "the metadata log has a setting for resource type {resource_type}, {name:?}; known are topics (2), \
+                     brokers (4), client metrics (16) and groups (32)"
                 )
+            }
+            RecordError::Entity { entity_type } => {
+                write!(f, "the metadata log has a quota for {entity_type:?}; known are user, client-id and ip")
             }
         }
     }
@@ -61,6 +68,7 @@ impl MetadataRecord {
             MetadataRecord::Feature(feature) => {
                 wire_bytes(wire::FeatureLevelRecord { name: &feature.name, feature_level: feature.level })
             }
+            MetadataRecord::Quota(quota) => encode_quota(quota),
             MetadataRecord::ProducerIds { broker, broker_epoch, next_producer_id } => {
                 wire_bytes(wire::ProducerIdsRecord {
                     broker_id: *broker,
@@ -84,6 +92,7 @@ impl MetadataRecord {
             Wire::FeatureLevel(feature) => {
                 MetadataRecord::Feature(FeatureRecord { name: feature.name.into(), level: feature.feature_level })
             }
+            Wire::ClientQuota(quota) => MetadataRecord::Quota(decode_quota(&quota)?),
             Wire::ProducerIds(ids) => MetadataRecord::ProducerIds {
                 broker: ids.broker_id,
                 broker_epoch: ids.broker_epoch,
@@ -160,19 +169,18 @@ fn decode_partition(partition: wire::PartitionRecord) -> PartitionRecord {
 }
 
 fn encode_config(config: &ConfigRecord) -> Bytes {
-    let (resource_type, resource_name) = match &config.resource {
-        ConfigResource::Topic(name) => (RESOURCE_TOPIC, name.to_string()),
-        ConfigResource::Broker(id) => (RESOURCE_BROKER, id.map(|id| id.to_string()).unwrap_or_default()),
-    };
+    let (resource_type, resource_name) = (config.resource.resource_type(), config.resource.name());
     let (name, value) = (&*config.key, config.value.as_deref());
     wire_bytes(wire::ConfigRecord { resource_type, resource_name: &resource_name, name, value })
 }
 
 fn decode_config(config: &wire::ConfigRecord) -> Result<ConfigRecord, RecordError> {
     let resource = match (config.resource_type, config.resource_name) {
-        (RESOURCE_TOPIC, name) => Some(ConfigResource::Topic(name.into())),
-        (RESOURCE_BROKER, "") => Some(ConfigResource::Broker(None)),
-        (RESOURCE_BROKER, id) => id.parse().ok().map(|id| ConfigResource::Broker(Some(id))),
+        (ConfigResource::TOPIC, name) => Some(ConfigResource::Topic(name.into())),
+        (ConfigResource::BROKER, "") => Some(ConfigResource::Broker(None)),
+        (ConfigResource::BROKER, id) => id.parse().ok().map(|id| ConfigResource::Broker(Some(id))),
+        (ConfigResource::CLIENT_METRICS, name) => Some(ConfigResource::ClientMetrics(name.into())),
+        (ConfigResource::GROUP, name) => Some(ConfigResource::Group(name.into())),
         _ => None,
     };
     let resource = resource.ok_or_else(|| RecordError::Resource {
@@ -180,6 +188,22 @@ fn decode_config(config: &wire::ConfigRecord) -> Result<ConfigRecord, RecordErro
         name: config.resource_name.to_owned(),
     })?;
     Ok(ConfigRecord { resource, key: config.name.to_owned(), value: config.value.map(str::to_owned) })
+}
+
+fn encode_quota(quota: &QuotaRecord) -> Bytes {
+    let parts = quota.entity.parts();
+    let entity = parts.map(|(entity_type, name)| wire::EntityData { entity_type, entity_name: name.as_deref() });
+    let (value, remove) = (quota.value.unwrap_or(0.0), quota.value.is_none());
+    wire_bytes(wire::ClientQuotaRecord { entity: entity.collect(), key: &quota.key, value, remove })
+}
+
+fn decode_quota(quota: &wire::ClientQuotaRecord) -> Result<QuotaRecord, RecordError> {
+    let mut entity = QuotaEntity::default();
+    for part in &quota.entity {
+        let unknown = || RecordError::Entity { entity_type: part.entity_type.to_owned() };
+        *entity.part_mut(part.entity_type).ok_or_else(unknown)? = Some(part.entity_name.map(Arc::from));
+    }
+    Ok(QuotaRecord { entity, key: quota.key.to_owned(), value: (!quota.remove).then_some(quota.value) })
 }
 
 #[cfg(test)]
@@ -194,6 +218,11 @@ mod tests {
             key: "retention.ms".to_owned(),
             value: value.map(str::to_owned),
         })
+    }
+
+    fn quota(value: Option<f64>) -> MetadataRecord {
+        let entity = QuotaEntity { user: Some(None), client_id: Some(Some("app".into())), ip: None };
+        MetadataRecord::Quota(QuotaRecord { entity, key: "producer_byte_rate".to_owned(), value })
     }
 
     fn partition(leader: Option<BrokerId>) -> MetadataRecord {
@@ -226,6 +255,10 @@ mod tests {
             config(ConfigResource::Topic("orders".into()), None),
             config(ConfigResource::Broker(None), Some("5")),
             config(ConfigResource::Broker(Some(1)), Some("")),
+            config(ConfigResource::Group("billing".into()), Some("5")),
+            config(ConfigResource::ClientMetrics("all".into()), Some("5")),
+            quota(Some(1024.5)),
+            quota(None),
             MetadataRecord::RemoveTopic(TOPIC),
             MetadataRecord::Feature(FeatureRecord { name: "metadata.version".into(), level: 25 }),
             MetadataRecord::ProducerIds { broker: 1, broker_epoch: 12, next_producer_id: 2000 },
@@ -260,8 +293,12 @@ mod tests {
 
     #[test]
     fn a_setting_of_something_unknown_is_refused_by_name() {
-        let record = wire::ConfigRecord { resource_type: 16, resource_name: "g", name: "k", value: None };
-        let error = MetadataRecord::decode(&wire_bytes(record)).expect_err("groups have no settings here");
-        assert!(error.to_string().contains("resource type 16, \"g\""), "{error}");
+        let record = wire::ConfigRecord { resource_type: 8, resource_name: "1", name: "k", value: None };
+        let error = MetadataRecord::decode(&wire_bytes(record)).expect_err("loggers have no settings here");
+        assert!(error.to_string().contains("resource type 8, \"1\""), "{error}");
+        let entity = vec![wire::EntityData { entity_type: "planet", entity_name: None }];
+        let record = wire::ClientQuotaRecord { entity, ..Default::default() };
+        let error = MetadataRecord::decode(&wire_bytes(record)).expect_err("planets have no quotas");
+        assert!(error.to_string().contains("planet"), "{error}");
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::record::{
-    BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, TopicRecord,
+    BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, QuotaEntity,
+    QuotaRecord, TopicRecord,
 };
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::types::{BrokerId, LeaderEpoch, Map, PartitionId, ProducerId, TopicId, Uuid};
@@ -18,7 +19,9 @@ use crate::types::{BrokerId, LeaderEpoch, Map, PartitionId, ProducerId, TopicId,
 #[derive(Clone, Debug)]
 pub struct MetadataImage {
     cluster_id: Arc<str>,
-    /// Of this broker: what a topic does not set itself comes from here.
+    /// Of this broker's file.
+    static_config: Arc<BrokerConfig>,
+    /// That with what was set while the broker ran: what a topic does not set itself comes from here.
     config: Arc<BrokerConfig>,
     topic_defaults: Arc<TopicConfig>,
     version: u64,
@@ -26,7 +29,9 @@ pub struct MetadataImage {
     names: Arc<BTreeMap<Arc<str>, TopicId>>,
     topics: Arc<Map<TopicId, Arc<Topic>>>,
     partitions: usize,
-    broker_configs: BTreeMap<Option<BrokerId>, BTreeMap<String, String>>,
+    /// Of everything but topics, which hold their own.
+    configs: Arc<BTreeMap<ConfigResource, BTreeMap<String, String>>>,
+    quotas: Arc<BTreeMap<QuotaEntity, BTreeMap<String, f64>>>,
     features: BTreeMap<Arc<str>, i16>,
     next_producer_id: ProducerId,
 }
@@ -127,13 +132,15 @@ impl MetadataImage {
         MetadataImage {
             cluster_id,
             topic_defaults: Arc::new(config.topic.clone()),
+            static_config: config.clone(),
             config,
             version: 0,
             brokers: BTreeMap::new(),
             names: Arc::default(),
             topics: Arc::default(),
             partitions: 0,
-            broker_configs: BTreeMap::new(),
+            configs: Arc::default(),
+            quotas: Arc::default(),
             features: BTreeMap::new(),
             next_producer_id: 0,
         }
@@ -189,9 +196,32 @@ impl MetadataImage {
         self.topic_by_id(id.topic)?.partition(id.index)
     }
 
-    /// Settings of one broker, or with `None` of all, that were made while the cluster ran.
-    pub fn broker_configs(&self, broker: Option<BrokerId>) -> Option<&BTreeMap<String, String>> {
-        self.broker_configs.get(&broker)
+    /// This broker's settings as its file has them.
+    pub fn static_config(&self) -> &Arc<BrokerConfig> {
+        &self.static_config
+    }
+
+    /// This broker's settings in force.
+    pub fn config(&self) -> &Arc<BrokerConfig> {
+        &self.config
+    }
+
+    /// What was set for this one while the cluster ran; `None` for nothing, or a topic that does not exist.
+    pub fn configs_of(&self, resource: &ConfigResource) -> Option<&BTreeMap<String, String>> {
+        match resource {
+            ConfigResource::Topic(name) => self.topic(name).map(|topic| &topic.configs),
+            other => self.configs.get(other),
+        }
+    }
+
+    /// Everything but topics that has settings of its own, by kind and name.
+    pub fn configured(&self) -> impl Iterator<Item = &ConfigResource> {
+        self.configs.keys()
+    }
+
+    /// By entity, then by Kafka's name of the quota.
+    pub fn quotas(&self) -> &Arc<BTreeMap<QuotaEntity, BTreeMap<String, f64>>> {
+        &self.quotas
     }
 
     /// Finalized levels, `metadata.version` among them.
@@ -218,6 +248,10 @@ impl MetadataImage {
             }
             MetadataRecord::Feature(feature) => {
                 self.apply_feature(feature);
+                None
+            }
+            MetadataRecord::Quota(quota) => {
+                self.apply_quota(quota);
                 None
             }
             MetadataRecord::ProducerIds { next_producer_id, .. } => {
@@ -287,19 +321,54 @@ impl MetadataImage {
             Some(value) => configs.insert(record.key.clone(), value.clone()),
             None => configs.remove(&record.key),
         };
-        match &record.resource {
-            ConfigResource::Broker(broker) => {
-                set(self.broker_configs.entry(*broker).or_default());
-                Ok(None)
-            }
-            ConfigResource::Topic(name) => {
-                let id = *self.names.get(name).ok_or(ImageError::UnknownTopicName { name: name.clone() })?;
-                let config = self.config.clone();
-                let topic = self.topic_mut(id);
-                set(&mut topic.configs);
-                topic.config = Arc::new(effective(&config, &topic.configs));
-                Ok(Some(id))
-            }
+        if let ConfigResource::Topic(name) = &record.resource {
+            let id = *self.names.get(name).ok_or(ImageError::UnknownTopicName { name: name.clone() })?;
+            let config = self.config.clone();
+            let topic = self.topic_mut(id);
+            set(&mut topic.configs);
+            topic.config = Arc::new(effective(&config, &topic.configs));
+            return Ok(Some(id));
+        }
+        let configs = Arc::make_mut(&mut self.configs);
+        let of_resource = configs.entry(record.resource.clone()).or_default();
+        set(of_resource);
+        if of_resource.is_empty() {
+            configs.remove(&record.resource);
+        }
+        if let ConfigResource::Broker(id) = record.resource
+            && id.is_none_or(|id| id == self.config.node_id)
+        {
+            self.apply_broker_config();
+        }
+        Ok(None)
+    }
+
+    /// The broker's settings changed, and with them what topics do not set themselves.
+    fn apply_broker_config(&mut self) {
+        let none = BTreeMap::new();
+        let set_for = |id| self.configs.get(&ConfigResource::Broker(id)).unwrap_or(&none);
+        let config =
+            self.static_config.with_dynamic_where_sound(set_for(None), set_for(Some(self.static_config.node_id)));
+        self.topic_defaults = Arc::new(config.topic.clone());
+        self.config = Arc::new(config);
+        for topic in Arc::make_mut(&mut self.topics).values_mut() {
+            let config = match topic.configs.is_empty() {
+                true => self.topic_defaults.clone(),
+                false => Arc::new(effective(&self.config, &topic.configs)),
+            };
+            Arc::make_mut(topic).config = config;
+        }
+    }
+
+    fn apply_quota(&mut self, record: &QuotaRecord) {
+        let quotas = Arc::make_mut(&mut self.quotas);
+        let of_entity = quotas.entry(record.entity.clone()).or_default();
+        match record.value {
+            Some(value) => of_entity.insert(record.key.clone(), value),
+            None => of_entity.remove(&record.key),
+        };
+        if of_entity.is_empty() {
+            quotas.remove(&record.entity);
         }
     }
 
@@ -337,158 +406,5 @@ fn effective(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Top
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ORDERS: TopicId = Uuid([1; 16]);
-    const AUDIT: TopicId = Uuid([2; 16]);
-
-    fn topic(name: &str, id: TopicId) -> MetadataRecord {
-        MetadataRecord::Topic(TopicRecord { name: name.into(), id })
-    }
-
-    fn partition(topic: TopicId, index: i32, leader_epoch: LeaderEpoch) -> MetadataRecord {
-        MetadataRecord::Partition(PartitionRecord {
-            partition: PartitionId { topic, index },
-            replicas: [1].into(),
-            isr: [1].into(),
-            leader: Some(1),
-            leader_epoch,
-            partition_epoch: leader_epoch,
-        })
-    }
-
-    fn setting(topic: &str, value: Option<&str>) -> MetadataRecord {
-        MetadataRecord::Config(ConfigRecord {
-            resource: ConfigResource::Topic(topic.into()),
-            key: "retention.ms".to_owned(),
-            value: value.map(str::to_owned),
-        })
-    }
-
-    fn image(records: &[MetadataRecord]) -> MetadataImage {
-        let mut image = MetadataImage::new("cluster".into(), Arc::default());
-        for record in records {
-            image.apply(record).expect("consistent");
-        }
-        image
-    }
-
-    fn orders_and_audit() -> MetadataImage {
-        image(&[
-            topic("orders", ORDERS),
-            partition(ORDERS, 0, 0),
-            partition(ORDERS, 1, 0),
-            topic("audit", AUDIT),
-            partition(AUDIT, 0, 0),
-        ])
-    }
-
-    #[test]
-    fn a_topic_is_found_by_name_and_by_id() {
-        let image = orders_and_audit();
-        assert_eq!(image.topic("orders"), image.topic_by_id(ORDERS));
-        assert_eq!(image.topic("orders").expect("created").partitions.len(), 2);
-        assert_eq!((image.topic_count(), image.partition_count(), image.version()), (2, 3, 5));
-        assert!(image.partition(PartitionId { topic: ORDERS, index: 2 }).is_none());
-        assert!(image.partition(PartitionId { topic: ORDERS, index: -1 }).is_none());
-    }
-
-    #[test]
-    fn topics_are_listed_by_name_from_any_name_on() {
-        let image = orders_and_audit();
-        let names = |from| image.topics_from(from).map(|topic| &*topic.name).collect::<Vec<_>>();
-        assert_eq!(names(""), ["audit", "orders"]);
-        assert_eq!(names("b"), ["orders"]);
-        assert_eq!(names("orders"), ["orders"]);
-        assert!(names("orders2").is_empty());
-    }
-
-    #[test]
-    fn a_change_leaves_older_images_as_they_were_and_shares_the_other_topics() {
-        let before = orders_and_audit();
-        let mut after = before.clone();
-        assert_eq!(after.apply(&partition(ORDERS, 0, 7)), Ok(Some(ORDERS)));
-        let epoch = |image: &MetadataImage| image.topic("orders").expect("created").partitions[0].leader_epoch;
-        assert_eq!((epoch(&before), epoch(&after)), (0, 7));
-        assert!(Arc::ptr_eq(before.topic("audit").expect("created"), after.topic("audit").expect("created")));
-    }
-
-    #[test]
-    fn a_deleted_topic_is_gone_and_its_name_is_free_for_another_id() {
-        let mut image = orders_and_audit();
-        assert_eq!(image.apply(&MetadataRecord::RemoveTopic(ORDERS)), Ok(Some(ORDERS)));
-        assert!(image.topic("orders").is_none() && image.topic_by_id(ORDERS).is_none());
-        assert_eq!(image.partition_count(), 1);
-        image.apply(&topic("orders", Uuid([3; 16]))).expect("the name is free");
-        assert!(image.topic("orders").expect("created").partitions.is_empty());
-    }
-
-    #[test]
-    fn a_setting_is_made_and_taken_back() {
-        let mut image = orders_and_audit();
-        image.apply(&setting("orders", Some("5"))).expect("exists");
-        let orders = image.topic("orders").expect("exists");
-        assert_eq!((&*orders.configs["retention.ms"], orders.config.retention_ms), ("5", 5));
-        assert_eq!(image.apply(&setting("orders", None)), Ok(Some(ORDERS)));
-        let orders = image.topic("orders").expect("exists");
-        assert!(orders.configs.is_empty());
-        assert_eq!(*orders.config, TopicConfig::default());
-    }
-
-    #[test]
-    fn a_setting_that_is_no_longer_allowed_leaves_the_others_in_force() {
-        let mut image = orders_and_audit();
-        for (key, value) in [("max.message.bytes", "-7"), ("retention.ms", "5"), ("of.tomorrow", "1")] {
-            let (resource, key, value) =
-                (ConfigResource::Topic("orders".into()), key.to_owned(), Some(value.to_owned()));
-            image.apply(&MetadataRecord::Config(ConfigRecord { resource, key, value })).expect("exists");
-        }
-        let config = TopicConfig { retention_ms: 5, ..TopicConfig::default() };
-        assert_eq!(*image.topic("orders").expect("exists").config, config);
-    }
-
-    #[test]
-    fn a_broker_that_comes_back_replaces_its_former_self() {
-        let broker = |port| {
-            let endpoint =
-                Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port, security_protocol: 0 };
-            let record = BrokerRecord {
-                id: 1,
-                incarnation: Uuid::ZERO,
-                epoch: 0,
-                endpoints: vec![endpoint],
-                rack: None,
-                fenced: false,
-            };
-            MetadataRecord::Broker(record)
-        };
-        let image = image(&[broker(9092), broker(9093)]);
-        assert_eq!(image.brokers().count(), 1);
-        let broker = image.broker(1).expect("registered");
-        assert_eq!(broker.endpoint("PLAINTEXT").expect("advertised").port, 9093);
-        assert!(broker.endpoint("INTERNAL").is_none());
-    }
-
-    #[test]
-    fn a_record_that_contradicts_the_others_is_refused_and_changes_nothing() {
-        let ids = |next_producer_id| MetadataRecord::ProducerIds { broker: 1, broker_epoch: 0, next_producer_id };
-        let mut image = orders_and_audit();
-        image.apply(&ids(2000)).expect("forward");
-        let unknown = Uuid([9; 16]);
-        for record in [
-            topic("orders", unknown),
-            topic("other", ORDERS),
-            partition(unknown, 0, 0),
-            partition(ORDERS, 3, 0),
-            partition(ORDERS, -1, 0),
-            setting("other", Some("5")),
-            MetadataRecord::RemoveTopic(unknown),
-            ids(1000),
-        ] {
-            assert!(image.apply(&record).is_err(), "{record:?}");
-        }
-        assert_eq!((image.version(), image.topic_count(), image.partition_count()), (6, 2, 3));
-        assert_eq!(image.next_producer_id(), 2000);
-    }
-}
+#[path = "image_tests.rs"]
+mod tests;

@@ -8,5 +8,6 @@ mod record;
 pub use codec::RecordError;
 pub use image::{Broker, ImageError, MetadataImage, Partition, Topic};
 pub use record::{
-    BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, TopicRecord,
+    BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, QuotaEntity,
+    QuotaName, QuotaRecord, TopicRecord,
 };

@@ -110,22 +110,21 @@ pub const APIS: &[ApiRange] = &[
     ApiRange::of::<InitProducerIdRequest>(ApiKey::InitProducerId, "InitProducerId"),
     ApiRange::of::<OffsetForLeaderEpochRequest>(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch"),
     ApiRange::of::<DescribeConfigsRequest>(ApiKey::DescribeConfigs, "DescribeConfigs"),
-    ApiRange::of::<AlterConfigsRequest>(ApiKey::AlterConfigs, "AlterConfigs").unanswered(),
+    ApiRange::of::<AlterConfigsRequest>(ApiKey::AlterConfigs, "AlterConfigs"),
     ApiRange::of::<DescribeLogDirsRequest>(ApiKey::DescribeLogDirs, "DescribeLogDirs").unanswered(),
     ApiRange::of::<CreatePartitionsRequest>(ApiKey::CreatePartitions, "CreatePartitions"),
     ApiRange::of::<DeleteGroupsRequest>(ApiKey::DeleteGroups, "DeleteGroups"),
-    ApiRange::of::<IncrementalAlterConfigsRequest>(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs")
-        .unanswered(),
+    ApiRange::of::<IncrementalAlterConfigsRequest>(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs"),
     ApiRange::of::<OffsetDeleteRequest>(ApiKey::OffsetDelete, "OffsetDelete"),
-    ApiRange::of::<DescribeClientQuotasRequest>(ApiKey::DescribeClientQuotas, "DescribeClientQuotas").unanswered(),
-    ApiRange::of::<AlterClientQuotasRequest>(ApiKey::AlterClientQuotas, "AlterClientQuotas").unanswered(),
-    ApiRange::of::<UpdateFeaturesRequest>(ApiKey::UpdateFeatures, "UpdateFeatures").unanswered(),
+    ApiRange::of::<DescribeClientQuotasRequest>(ApiKey::DescribeClientQuotas, "DescribeClientQuotas"),
+    ApiRange::of::<AlterClientQuotasRequest>(ApiKey::AlterClientQuotas, "AlterClientQuotas"),
+    ApiRange::of::<UpdateFeaturesRequest>(ApiKey::UpdateFeatures, "UpdateFeatures"),
     ApiRange::of::<DescribeClusterRequest>(ApiKey::DescribeCluster, "DescribeCluster"),
     ApiRange::of::<DescribeProducersRequest>(ApiKey::DescribeProducers, "DescribeProducers").unanswered(),
     ApiRange::of::<ConsumerGroupHeartbeatRequest>(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat")
         .unanswered(),
     ApiRange::of::<ConsumerGroupDescribeRequest>(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe").unanswered(),
-    ApiRange::of::<ListConfigResourcesRequest>(ApiKey::ListConfigResources, "ListConfigResources").unanswered(),
+    ApiRange::of::<ListConfigResourcesRequest>(ApiKey::ListConfigResources, "ListConfigResources"),
     ApiRange::of::<DescribeTopicPartitionsRequest>(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions"),
 ];
 

@@ -71,7 +71,7 @@ message! {
 message! {
     /// A setting; null removes it.
     ConfigRecord<'a>, key 4, versions 0, flexible 0+ {
-        /// 2 topic, 4 broker.
+        /// As in DescribeConfigs.
         resource_type: i8 = 0+,
         resource_name: &'a str = 0+,
         name: &'a str = 0+,
@@ -90,6 +90,22 @@ message! {
     FeatureLevelRecord<'a>, key 12, versions 0, flexible 0+ {
         name: &'a str = 0+,
         feature_level: i16 = 0+,
+    }
+}
+
+message! {
+    /// A quota of an entity; with `remove` it is taken back.
+    ClientQuotaRecord<'a>, key 14, versions 0, flexible 0+ {
+        entity: Vec<EntityData<'a>> = 0+,
+        key: &'a str = 0+,
+        value: f64 = 0+,
+        remove: bool = 0+,
+    }
+    EntityData<'a> {
+        /// user, client-id or ip.
+        entity_type: &'a str = 0+,
+        /// Null is the default entity.
+        entity_name: Option<&'a str> = 0+,
     }
 }
 
@@ -161,6 +177,7 @@ metadata_records! {
     Config(ConfigRecord<'a>) = 0;
     RemoveTopic(RemoveTopicRecord) = 0;
     FeatureLevel(FeatureLevelRecord<'a>) = 0;
+    ClientQuota(ClientQuotaRecord<'a>) = 0;
     ProducerIds(ProducerIdsRecord) = 0;
     NoOp(NoOpRecord) = 0;
 }

@@ -155,6 +155,9 @@ impl Shard {
     ) {
         let before = std::mem::replace(&mut self.image, image);
         let version = self.image.version();
+        if !Arc::ptr_eq(&self.config, self.image.config()) {
+            self.apply_config();
+        }
         for &topic in changed {
             self.apply_topic(now, topic, &before, effects);
         }
@@ -166,6 +169,16 @@ impl Shard {
         }
         self.control.held.push(version);
         self.tell_applied(now, effects);
+    }
+
+    /// The broker's settings changed, and with them those of topics that do not set them.
+    fn apply_config(&mut self) {
+        self.config = self.image.config().clone();
+        let ids: Vec<_> = self.partitions.keys().copied().collect();
+        for id in ids {
+            let (config, _) = self.facts_of(id);
+            self.partitions.get_mut(&id).expect("just listed").log.set_config(config);
+        }
     }
 
     /// A partition's directory is gone.

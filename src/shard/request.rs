@@ -4,10 +4,11 @@
 use bytes::BytesMut;
 
 use super::connection::Caller;
+use super::features::offered;
 use super::{ConnectionId, Effect, Shard};
 use crate::error_code::ErrorCode;
-use crate::protocol::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
-use crate::protocol::{self, APIS, ApiKey, DecodeError, Reader};
+use crate::protocol::api_versions::ApiVersionsResponse;
+use crate::protocol::{self, ApiKey, DecodeError};
 use crate::types::Time;
 
 impl Shard {
@@ -66,6 +67,12 @@ impl Shard {
             ApiKey::DescribeCluster => self.on_describe_cluster(caller, body, effects),
             ApiKey::DescribeTopicPartitions => self.on_describe_topic_partitions(caller, body, effects),
             ApiKey::DescribeConfigs => self.on_describe_configs(caller, body, effects),
+            ApiKey::ListConfigResources => self.on_list_config_resources(caller, body, effects),
+            ApiKey::AlterConfigs => self.on_alter_configs(now, caller, body, effects),
+            ApiKey::IncrementalAlterConfigs => self.on_incremental_alter_configs(now, caller, body, effects),
+            ApiKey::DescribeClientQuotas => self.on_describe_client_quotas(caller, body, effects),
+            ApiKey::AlterClientQuotas => self.on_alter_client_quotas(now, caller, body, effects),
+            ApiKey::UpdateFeatures => self.on_update_features(now, caller, body, effects),
             ApiKey::CreateTopics => self.on_create_topics(now, caller, body, effects),
             ApiKey::DeleteTopics => self.on_delete_topics(now, caller, body, effects),
             ApiKey::CreatePartitions => self.on_create_partitions(now, caller, body, effects),
@@ -88,21 +95,6 @@ impl Shard {
         }
     }
 
-    fn on_api_versions(&mut self, caller: Caller, body: &[u8], effects: &mut Vec<Effect>) -> Result<(), DecodeError> {
-        let request = ApiVersionsRequest::decode(&mut Reader::new(body), caller.api_version)?;
-        let named = caller.api_version < 3
-            || is_software_name(request.client_software_name) && is_software_name(request.client_software_version);
-        let error_code = if named { ErrorCode::None } else { ErrorCode::InvalidRequest };
-        let response = ApiVersionsResponse {
-            error_code: error_code.code(),
-            api_keys: if named { offered() } else { Vec::new() },
-            finalized_features_epoch: self.image.version() as i64,
-            ..Default::default()
-        };
-        self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
-        Ok(())
-    }
-
     /// ApiVersions of an unknown version is answered in version 0, with the versions of ApiVersions itself.
     fn on_unsupported(&mut self, caller: Caller, effects: &mut Vec<Effect>) -> Result<(), DecodeError> {
         if caller.api_key != ApiKey::ApiVersions.code() {
@@ -113,25 +105,5 @@ impl Shard {
         let response = ApiVersionsResponse { error_code, api_keys, ..Default::default() };
         self.respond(Caller { api_version: 0, ..caller }, effects, |writer| response.encode(writer, 0));
         Ok(())
-    }
-}
-
-fn offered() -> Vec<ApiVersion> {
-    let row = |api: &protocol::ApiRange| ApiVersion {
-        api_key: api.key.code(),
-        min_version: api.advertised_min,
-        max_version: api.max,
-    };
-    APIS.iter().filter(|api| api.answered).map(row).collect()
-}
-
-/// What KIP-511 allows as name and version of a client's software.
-fn is_software_name(name: &str) -> bool {
-    let edge = |byte: u8| byte.is_ascii_alphanumeric();
-    let inner = |byte: u8| edge(byte) || byte == b'-' || byte == b'.';
-    match name.as_bytes() {
-        [] => false,
-        [only] => edge(*only),
-        [first, middle @ .., last] => edge(*first) && edge(*last) && middle.iter().copied().all(inner),
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct TopicCalls {
 }
 
 pub(super) enum PendingCall {
-    Topics(Caller),
+    Client(Caller),
     /// Metadata that names topics which are being created because of it.
     Metadata(Caller, WantedTopics),
     /// FindCoordinator, while the topic that groups are kept in is being created.
@@ -53,7 +53,7 @@ impl Shard {
         });
         let request =
             ControllerRequest::CreateTopics { topics: topics.collect(), validate_only: request.validate_only };
-        self.call_controller(now, PendingCall::Topics(caller), request, effects);
+        self.ask_controller(now, caller, request, effects);
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl Shard {
             .iter()
             .map(|topic| TopicReference { name: topic.name.map(str::to_owned), id: topic.topic_id });
         let topics = named.chain(stated).collect();
-        self.call_controller(now, PendingCall::Topics(caller), ControllerRequest::DeleteTopics { topics }, effects);
+        self.ask_controller(now, caller, ControllerRequest::DeleteTopics { topics }, effects);
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Shard {
         });
         let (topics, validate_only) = (topics.collect(), request.validate_only);
         let request = ControllerRequest::CreatePartitions { topics, validate_only };
-        self.call_controller(now, PendingCall::Topics(caller), request, effects);
+        self.ask_controller(now, caller, request, effects);
         Ok(())
     }
 
@@ -172,6 +172,17 @@ impl Shard {
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
     }
 
+    /// The controller's reply becomes the response.
+    pub(super) fn ask_controller(
+        &mut self,
+        now: Time,
+        caller: Caller,
+        request: ControllerRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.call_controller(now, PendingCall::Client(caller), request, effects);
+    }
+
     pub(super) fn call_controller(
         &mut self,
         now: Time,
@@ -210,12 +221,12 @@ impl Shard {
                     self.answer_init_producer_id(caller, Err(refusal.error_code), effects);
                 }
             }
-            (PendingCall::Topics(caller), reply) => self.answer_topics(caller, &reply, effects),
+            (PendingCall::Client(caller), reply) => self.answer_controlled(caller, &reply, effects),
             (PendingCall::ProducerIds, reply) => panic!("producer ids were asked for, not {reply:?}"),
         }
     }
 
-    fn answer_topics(&mut self, caller: Caller, reply: &ControllerReply, effects: &mut Vec<Effect>) {
+    fn answer_controlled(&mut self, caller: Caller, reply: &ControllerReply, effects: &mut Vec<Effect>) {
         let version = caller.api_version;
         match reply {
             ControllerReply::CreateTopics(results) => {
@@ -250,6 +261,9 @@ impl Shard {
                 let response = CreatePartitionsResponse { results: results.collect(), ..Default::default() };
                 self.respond(caller, effects, |writer| response.encode(writer, version));
             }
+            ControllerReply::AlterConfigs(results) => self.answer_alter_configs(caller, results, effects),
+            ControllerReply::AlterQuotas(results) => self.answer_alter_client_quotas(caller, results, effects),
+            ControllerReply::UpdateFeatures(outcome) => self.answer_update_features(caller, outcome, effects),
             ControllerReply::AllocateProducerIds(_) | ControllerReply::RegisterBroker { .. } => {
                 panic!("no client asks for this by itself")
             }

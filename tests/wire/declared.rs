@@ -80,5 +80,5 @@ declared! {
         OffsetForLeaderEpochResponse DescribeConfigsResponse CreatePartitionsResponse DescribeClusterResponse
         DescribeTopicPartitionsResponse JoinGroupResponse SyncGroupResponse HeartbeatResponse LeaveGroupResponse OffsetCommitResponse OffsetFetchResponse OffsetDeleteResponse ListGroupsResponse DescribeGroupsResponse DeleteGroupsResponse ConsumerGroupHeartbeatResponse ConsumerGroupDescribeResponse DeleteRecordsResponse AlterConfigsResponse IncrementalAlterConfigsResponse DescribeLogDirsResponse ListConfigResourcesResponse UpdateFeaturesResponse DescribeProducersResponse DescribeClientQuotasResponse AlterClientQuotasResponse;
     Record: RegisterBrokerRecord TopicRecord PartitionRecord ConfigRecord RemoveTopicRecord FeatureLevelRecord
-        ProducerIdsRecord NoOpRecord;
+        ClientQuotaRecord ProducerIdsRecord NoOpRecord;
 }
