@@ -96,7 +96,7 @@ impl Core {
                 Effect::Respond { connection, response } => self.responses.push((connection, response)),
                 Effect::Commit { commit, .. } => self.committing.push_back(commit),
                 Effect::Write { operation, .. } | Effect::File { operation, .. } => self.done.push(operation),
-                Effect::Close { .. } | Effect::Send { .. } | Effect::Read { .. } => {
+                Effect::Close { .. } | Effect::Send { .. } | Effect::Read { .. } | Effect::Space { .. } => {
                     panic!("not in this bench: {effect:?}")
                 }
             }

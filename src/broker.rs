@@ -370,6 +370,7 @@ impl Shards<'_> {
                 clock,
                 stop: stop.clone(),
                 published: published.clone(),
+                log_dirs: self.config.log_dirs.clone(),
             };
             self.spawn(reactor, share, events.clone())?;
         }

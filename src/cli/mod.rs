@@ -1,10 +1,12 @@
 //! The command lines: each command has its file, this one only tells them apart. Exit codes: 0 done, 1 failed (with one
 //! message that names the next step), 2 wrong usage.
 
+mod configs;
 mod connection;
 mod consume;
 mod dump;
 mod failure;
+mod groups;
 mod input;
 mod pipeline;
 mod produce;
@@ -35,6 +37,10 @@ enum Command {
     Serve(serve::Serve),
     /// Create, list, describe and delete topics.
     Topics(topics::TopicsArguments),
+    /// See and change settings of topics, brokers, groups.
+    Configs(configs::ConfigsArguments),
+    /// List, describe, reset and delete groups.
+    Groups(groups::GroupsArguments),
     /// Produce the lines of standard input, or of a file.
     Produce(produce::ProduceArguments),
     /// Print the records of a topic as they come, until Ctrl-C.
@@ -57,6 +63,8 @@ pub fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(serve) => serve.run().map_err(Failure::Failed),
         Command::Topics(arguments) => topics::run(arguments),
+        Command::Configs(arguments) => configs::run(arguments),
+        Command::Groups(arguments) => groups::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Load(arguments) => return load::run(*arguments),

@@ -76,7 +76,7 @@ struct CreateArguments {
     cluster: ClusterArguments,
 }
 
-fn parse_config(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_config(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a setting is KEY=VALUE, such as retention.ms=3600000")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }

@@ -8,11 +8,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::shard::FileName;
+use super::files::file_error;
+use crate::shard::{FileName, Space, SpaceFound};
 use crate::types::TopicId;
 
 pub fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or(".", |(parent, _)| if parent.is_empty() { "/" } else { parent })
+}
+
+/// How much room the volume of this directory has.
+pub fn space(path: &str) -> SpaceFound {
+    match nix::sys::statvfs::statvfs(path) {
+        Ok(stat) => Ok(Space {
+            total_bytes: stat.blocks() * stat.fragment_size(),
+            usable_bytes: stat.blocks_available() * stat.fragment_size(),
+        }),
+        Err(error) => Err(file_error(&error.into(), path)),
+    }
 }
 
 fn sync_directory(path: &str) -> io::Result<()> {

@@ -17,6 +17,7 @@ mod memory;
 mod mesh;
 mod net;
 mod probe;
+mod published;
 mod ring;
 mod stop;
 mod turn;
@@ -36,8 +37,9 @@ pub use probe::{
     CommitProbe, Lack, best_method, check_io_uring, check_limits, check_log_dir, check_place, direct_file, mount_of,
     probe_commit,
 };
+pub use published::Published;
 pub use stop::Stop;
-pub use turn::{Decide, Published, Reactor, ReactorConfig};
+pub use turn::{Decide, Reactor, ReactorConfig};
 
 /// Ends the process with code 1, at once and without unwinding: nothing may be written or acknowledged after this.
 pub fn exit_at_once(message: &str) -> ! {

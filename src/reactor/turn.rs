@@ -2,16 +2,18 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::background::Background;
 use super::clock::Clock;
 use super::commit::{CommitMethod, Commits, JournalFile};
+use super::disk::space;
 use super::doorbell::{Bedside, Doorbell};
 use super::files::Reads;
 use super::mesh::Mailbox;
 use super::net::{Net, NetLimits};
+use super::published::Published;
 use super::ring::{Completion, Ring, Token};
 use super::stop::Stop;
 use super::{exit_at_once, pin_to};
@@ -104,24 +106,8 @@ pub struct ReactorConfig {
     pub clock: Clock,
     pub stop: Arc<Stop>,
     pub published: Arc<Published>,
-}
-
-/// What each core counted until a second ago at most, for whoever asks from outside.
-pub struct Published(Vec<Mutex<Metrics>>);
-
-impl Published {
-    pub fn new(shards: usize) -> Arc<Published> {
-        Arc::new(Published((0..shards).map(|_| Mutex::default()).collect()))
-    }
-
-    /// Of all cores together.
-    pub fn merged(&self) -> Metrics {
-        let mut all = Metrics::default();
-        for core in &self.0 {
-            all.merge(&core.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        all
-    }
+    /// `log.dirs`
+    pub log_dirs: Vec<String>,
 }
 
 pub struct Reactor<S> {
@@ -151,6 +137,7 @@ pub struct Reactor<S> {
     publish_at: Deadline,
     /// Something was counted since the last time.
     unpublished: bool,
+    log_dirs: Vec<String>,
 }
 
 impl<S: Decide> Reactor<S> {
@@ -192,6 +179,7 @@ impl<S: Decide> Reactor<S> {
             published: config.published,
             publish_at: 0,
             unpublished: false,
+            log_dirs: config.log_dirs,
         })
     }
 
@@ -250,7 +238,7 @@ impl<S: Decide> Reactor<S> {
             ..self.metrics.clone()
         };
         metrics.merge(self.shard.metrics());
-        *self.published.0[usize::from(self.id.0)].lock().unwrap_or_else(PoisonError::into_inner) = metrics;
+        self.published.put(self.id, metrics);
     }
 
     /// Whether requests may be read from sockets.
@@ -363,6 +351,10 @@ impl<S: Decide> Reactor<S> {
                 Effect::Write { operation, file, position, bytes } => {
                     background.write(operation, file, position, bytes)
                 }
+                Effect::Space { log_dir } => {
+                    let space = space(&self.log_dirs[usize::from(log_dir)]);
+                    self.events.push(Event::Space { log_dir, space });
+                }
                 Effect::File { operation, change } => {
                     match &change {
                         FileChange::Delete { file } | FileChange::Put { file, .. } => reads.forget_file(file),
@@ -437,6 +429,7 @@ mod tests {
                 clock: Clock::start(),
                 stop: stop.clone(),
                 published: published.clone(),
+                log_dirs: Vec::new(),
             };
             let thread = std::thread::spawn(move || {
                 Reactor::start(config, Echo::default(), Vec::new()).expect("io_uring is allowed here").run()

@@ -92,7 +92,6 @@ impl Shard {
 
     /// Readers of this log below `offset` shall be out of range, for ever. `on_log_start_advanced` tells `token` when they are.
     /// The caller has seen that the offset lies at or below the high watermark.
-    #[expect(dead_code, reason = "DeleteRecords, whose verb is to come, asks for it")]
     pub(super) fn want_log_start(&mut self, id: PartitionId, offset: Offset, token: u64) {
         self.want_point(id, CleaningPoint { log_start_offset: offset, ..CleaningPoint::default() });
         self.cleaning.waiters.push(Waiter { id, offset, token });
@@ -102,9 +101,6 @@ impl Shard {
         self.cleaning.wanted.entry(id).or_default().merge(point);
         self.cleaning.wake();
     }
-
-    /// The log of this waiter starts where it was asked to, or further on; or the partition is gone.
-    fn on_log_start_advanced(&mut self, _token: u64, _outcome: Result<Offset, ErrorCode>, _effects: &mut [Effect]) {}
 
     /// What is due of cleaning. Costs nothing in a turn in which nothing is.
     pub(super) fn tend_cleaning(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -280,7 +276,7 @@ impl Shard {
     }
 
     /// The partition goes away, and its directory with it.
-    pub(super) fn forget_cleaning(&mut self, id: PartitionId, directory: &str, effects: &mut [Effect]) {
+    pub(super) fn forget_cleaning(&mut self, id: PartitionId, directory: &str, effects: &mut Vec<Effect>) {
         self.cleaning.wanted.remove(&id);
         self.cleaning.removing.remove(&id);
         self.cleaning.deletions.retain(|(_, file)| &*file.directory != directory);

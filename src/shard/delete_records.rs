@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use super::connection::Caller;
+use super::groups::is_internal_topic;
 use super::inquiries::Told;
 use super::{Answer, Effect, Question, Shard, ShardId, Ticket, by_owner};
 use crate::error_code::ErrorCode;
 use crate::protocol::delete_records::*;
 use crate::protocol::{DecodeError, Reader};
 use crate::types::{Map, Offset, PartitionId, Time};
-
-/// Its records are the groups' own.
-const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// The new start of a log, by its place in the request.
 pub type LowWatermark = (u32, Result<Offset, ErrorCode>);
@@ -63,7 +61,7 @@ impl Shard {
                 let known = found.filter(|found| found.partition(partition.partition_index).is_some());
                 let outcome = match known {
                     None => Err(ErrorCode::UnknownTopicOrPartition),
-                    Some(found) if &*found.name == OFFSETS_TOPIC => Err(ErrorCode::InvalidTopicException),
+                    Some(found) if is_internal_topic(&found.name) => Err(ErrorCode::InvalidTopicException),
                     Some(found) => {
                         let id = PartitionId { topic: found.id, index: partition.partition_index };
                         parts.push((self.owner_of(id), (part, id, partition.offset)));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{AskedOfGroup, ConnectionId, GroupAnswer};
+use super::{AskedOfGroup, ConnectionId, GroupAnswer, LogSize, LowWatermark, ProducersOf};
 use crate::coordinator::{ControllerReply, ControllerRequest};
 use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
-use crate::types::{Deadline, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
+use crate::types::{Deadline, LeaderEpoch, Offset, PartitionId, Set, Timestamp, TopicId};
 
 /// Names a request of the core that asks; it comes back with the answer.
 pub type Ticket = u64;
@@ -49,6 +49,15 @@ pub enum Message {
     OffsetsFound {
         ticket: Ticket,
         answers: Vec<OffsetAnswer>,
+    },
+    /// What an administrator wants to know or to change, to the core that owns the partitions.
+    Ask {
+        ticket: Ticket,
+        question: Question,
+    },
+    Told {
+        ticket: Ticket,
+        answer: Answer,
     },
     /// To shard 0, which owns the metadata log.
     Control {
@@ -227,4 +236,22 @@ impl OffsetAnswer {
     pub fn error(part: u32, error_code: ErrorCode) -> OffsetAnswer {
         OffsetAnswer { part, error_code, timestamp: -1, offset: -1, leader_epoch: -1 }
     }
+}
+
+/// Partitions are named with their place in the request, for the answer.
+#[derive(Debug)]
+pub enum Question {
+    /// Records below these offsets shall go; -1 stands for the high watermark.
+    DeleteRecords(Vec<(u32, PartitionId, Offset)>),
+    Producers(Vec<(u32, PartitionId)>),
+    /// Of these partitions, or of all.
+    Sizes(Option<Arc<Set<PartitionId>>>),
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    /// Where the logs start now.
+    LowWatermarks(Vec<LowWatermark>),
+    Producers(Vec<ProducersOf>),
+    Sizes(Vec<LogSize>),
 }

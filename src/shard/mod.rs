@@ -9,9 +9,13 @@ mod commit;
 mod configs;
 mod connection;
 mod control;
+mod delete_records;
+mod describe_producers;
 mod features;
 mod fetch;
 mod groups;
+mod inquiries;
+mod log_dirs;
 mod message;
 mod metadata;
 mod offsets;
@@ -31,7 +35,10 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+pub use delete_records::LowWatermark;
+pub use describe_producers::{ProducerFound, ProducersOf};
 pub use groups::{AskedOfGroup, GroupAnswer, OFFSETS_TOPIC, partition_of_group};
+pub use log_dirs::LogSize;
 pub use message::*;
 pub use recovery::*;
 pub use seam::*;
@@ -88,6 +95,7 @@ pub struct Shard {
     group_calls: groups::GroupCalls,
     coordinators: groups::Coordinators,
     loads: groups::Loads,
+    inquiries: inquiries::Inquiries,
     sessions: session::Sessions,
     storage: storage::Storage,
     cold: cold::Cold,
@@ -108,6 +116,8 @@ enum Timer {
     Produce,
     /// Time to look at dirty and refused bytes.
     Storage,
+    /// An inquiry has taken as long as its client waits.
+    Inquiry { ticket: Ticket },
     /// Producers that were silent for long are forgotten.
     ExpireProducers,
     /// Something of cleaning is due.
@@ -147,6 +157,7 @@ impl Shard {
             group_calls: groups::GroupCalls::default(),
             coordinators: groups::Coordinators::new(!start.seed),
             loads: groups::Loads::default(),
+            inquiries: inquiries::Inquiries::default(),
             storage,
             cold: cold::Cold::default(),
             cleaning,
@@ -192,6 +203,7 @@ impl Shard {
             Event::Message { from, message } => self.on_message(now, from, message, effects),
             Event::Committed { commit } => self.on_committed(now, commit, effects),
             Event::Read { operation, bytes } => self.on_read(now, operation, bytes, effects),
+            Event::Space { log_dir, space } => self.on_space(log_dir, space, effects),
             Event::Done { operation, outcome } => self.on_done(now, operation, outcome, effects),
         }
     }
@@ -206,6 +218,7 @@ impl Shard {
                     self.storage.on_timer();
                     self.try_refused_again(effects);
                 }
+                Timer::Inquiry { ticket } => self.end_inquiry(ticket, effects),
                 Timer::ExpireProducers => self.expire_producers(now),
                 Timer::Cleaning => self.cleaning.on_timer(),
                 Timer::Groups { partition } => self.on_group_deadline(now, partition, effects),
@@ -254,6 +267,8 @@ impl Shard {
             Message::Fetched { ticket, results, last } => self.on_fetched(ticket, from, results, last, effects),
             Message::Offsets { ticket, queries } => self.on_offsets(now, from, ticket, queries, effects),
             Message::OffsetsFound { ticket, answers } => self.on_offsets_found(ticket, answers, effects),
+            Message::Ask { ticket, question } => self.on_ask(now, from, ticket, question, effects),
+            Message::Told { ticket, answer } => self.on_told(ticket, answer, effects),
             Message::Control { ticket, request } => self.on_control(now, from, ticket, request, effects),
             Message::Controlled { ticket, reply } => self.on_controlled(now, ticket, reply, effects),
             Message::Image { image, changed } => self.on_image(now, image, &changed, effects),

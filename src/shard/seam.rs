@@ -37,6 +37,8 @@ pub enum Event {
     Committed { commit: CommitId },
     /// A `Read` ended.
     Read { operation: OperationId, bytes: Result<Bytes, FileError> },
+    /// How much room a log directory has, by its index in `log.dirs`.
+    Space { log_dir: u16, space: SpaceFound },
     /// A `Write` or a `File` ended.
     Done { operation: OperationId, outcome: Result<(), FileError> },
 }
@@ -55,9 +57,21 @@ pub enum Effect {
     Write { operation: OperationId, file: FileName, position: u64, bytes: Vec<Bytes> },
     /// Exactly `length` bytes, or fewer at the end of the file.
     Read { operation: OperationId, file: FileName, position: u64, length: u32 },
+    /// Look how much room a log directory has.
+    Space { log_dir: u16 },
     /// Changes to one directory's files happen in the order of their effects; those of different directories in any.
     File { operation: OperationId, change: FileChange },
 }
+
+/// Of the volume that a log directory is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// What this process may still write.
+    pub usable_bytes: u64,
+}
+
+pub type SpaceFound = Result<Space, FileError>;
 
 /// A file of one partition, under Kafka's name: `<directory>/<20 digits of the base offset>.<extension>`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -1,6 +1,7 @@
 //! The real process, driven by librdkafka and by bare sockets: kill -9 under load, a full disk, a failing device, hostile
 //! and silent clients. Servers listen on loopback, every test ends the ones it started.
 
+mod admin;
 mod crash;
 mod device;
 mod fixture;

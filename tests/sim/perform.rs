@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use crc32c::crc32c;
-use gannet::shard::{CommitId, Effect, Event, FileChange, FileError, FileKind, FileName, OperationId, Shard};
+use gannet::shard::{CommitId, Effect, Event, FileChange, FileError, FileKind, FileName, OperationId, Shard, Space};
 
 use crate::chance::Trace;
 use crate::disk::parent;
@@ -153,6 +153,10 @@ impl World {
                     self.trace.note(self.now, format_args!("shard {shard} reads {file} {position}+{length}"));
                     let at = self.now + self.faults.disk_us(&mut self.chance);
                     self.at(at, Happening::ReadDone(shard, operation, file, position, length));
+                }
+                Effect::Space { log_dir } => {
+                    let space = Space { total_bytes: 1 << 40, usable_bytes: 1 << 39 };
+                    self.deliver(shard, Event::Space { log_dir, space: Ok(space) });
                 }
                 Effect::File { operation, change } => self.change(shard, operation, change),
             }
@@ -344,6 +348,9 @@ fn note_event(trace: &mut Trace, now: u64, shard: u16, event: &Event) {
             now,
             format_args!("shard {shard} read {} {:?}", operation.0, bytes.as_ref().map(|bytes| crc32c(bytes))),
         ),
+        Event::Space { log_dir, space } => {
+            trace.note(now, format_args!("shard {shard} space {log_dir} {space:?}"));
+        }
         Event::Done { operation, outcome } => {
             trace.note(now, format_args!("shard {shard} done {} {outcome:?}", operation.0));
         }

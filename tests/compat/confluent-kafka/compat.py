@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import contract as c
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 BASE = {"bootstrap.servers": c.BOOTSTRAP, "log_level": 2}
 
@@ -214,6 +214,46 @@ def describe():
     return f"{len(topic)} topic configs, {len(broker)} broker configs, controller {cluster.controller.id}"
 
 
+def settings():
+    name = create(c.topic("settings"))
+    change = lambda key, value: ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+    alter = lambda *changes: admin().incremental_alter_configs([ConfigResource(ResourceType.TOPIC, name, incremental_configs=list(changes))]).popitem()[1].result(30)
+    alter(change("retention.ms", "86400000"))
+    found = admin().describe_configs([ConfigResource(ResourceType.TOPIC, name)]).popitem()[1].result(30)
+    c.same(found["retention.ms"].value, "86400000", "retention.ms")
+    try:
+        alter(change("segment.bytes", "1"))
+        raise AssertionError("a segment of one byte was accepted")
+    except KafkaException as error:
+        c.same(error.args[0].code(), KafkaError.INVALID_CONFIG, str(error))
+
+
+def delete_records():
+    name = create(c.topic("records"))
+    produce(name, c.records(10))
+    deleted = admin().delete_records([TopicPartition(name, 0, 4)]).popitem()[1].result(30)
+    c.same(deleted.low_watermark, 4, "low watermark")
+    c.same(pairs(read(name, 6, 0, 4)), c.records(10)[4:], "the records that stay")
+
+
+def group_admin():
+    name, group = create(c.topic("grouped")), c.topic("group")
+    produce(name, c.records(10))
+    reader = consumer(**{"group.id": group, "auto.offset.reset": "earliest"})
+    reader.subscribe([name])
+    found, end = 0, time.monotonic() + 40
+    while found < 10 and time.monotonic() < end:
+        message = reader.poll(1)
+        found += message is not None and message.error() is None
+    c.same(found, 10, "records consumed in the group")
+    reader.commit(asynchronous=False)
+    described = admin().describe_consumer_groups([group])[group].result(30)
+    c.same((described.state.name, len(described.members)), ("STABLE", 1), "state, members")
+    reader.close()
+    c.same(group in [listed.group_id for listed in admin().list_consumer_groups().result(30).valid], True, "listed")
+    c.within(20, "deletion", lambda: admin().delete_consumer_groups([group])[group].exception(30) is None)
+
+
 def delete():
     name = create(c.topic("deleted"))
     produce(name, c.records(5))
@@ -267,6 +307,6 @@ FEATURES = [
     ("acks-all", lambda: round_trip("acks-all", 500, acks="all")),
     ("idempotent", idempotent),
     *[(codec, lambda codec=codec: round_trip(codec, 1000, **{"compression.type": codec, "linger.ms": 50})) for codec in c.CODECS],
-    ("consume", consume), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors), ("admin", describe), ("delete", delete),
+    ("consume", consume), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors), ("admin", describe), ("settings", settings), ("records", delete_records), ("group-admin", group_admin), ("delete", delete),
 ]
 c.main(f"{confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})", FEATURES, read_digest, send)

@@ -26,11 +26,14 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -41,6 +44,8 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.InvalidConfigurationException;
+import org.apache.kafka.common.errors.InvalidRequestException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
@@ -368,6 +373,57 @@ public class Compat {
         return ofTopic + " topic configs, " + ofBroker + " broker configs";
     }
 
+    static void alter(ConfigResource resource, AlterConfigOp.OpType kind, String key, String value) throws Exception {
+        get(admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry(key, value), kind)))).all());
+    }
+
+    static String settings() throws Exception {
+        String name = create(topic("settings"));
+        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, name), brokers = new ConfigResource(ConfigResource.Type.BROKER, "");
+        alter(topic, AlterConfigOp.OpType.SET, "retention.ms", "86400000");
+        alter(topic, AlterConfigOp.OpType.APPEND, "cleanup.policy", "compact");
+        Config config = get(admin.describeConfigs(List.of(topic)).all()).get(topic);
+        same(config.get("retention.ms").source(), ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, "source of retention.ms");
+        same(config.get("cleanup.policy").value(), "delete,compact", "cleanup.policy");
+        alter(topic, AlterConfigOp.OpType.DELETE, "retention.ms", "");
+        config = get(admin.describeConfigs(List.of(topic)).all()).get(topic);
+        same(config.get("retention.ms").source() != ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, true, "retention.ms was taken back");
+        refused(InvalidConfigurationException.class, () -> {
+            alter(topic, AlterConfigOp.OpType.SET, "segment.bytes", "1");
+            return "";
+        });
+        refused(InvalidRequestException.class, () -> {
+            alter(brokers, AlterConfigOp.OpType.SET, "node.id", "7");
+            return "";
+        });
+        return get(admin.describeFeatures().featureMetadata()).finalizedFeatures().keySet().toString();
+    }
+
+    static String deleteRecords() throws Exception {
+        String name = create(topic("records"));
+        TopicPartition at = new TopicPartition(name, 0);
+        produce(name, 0, records(10));
+        same(get(admin.deleteRecords(Map.of(at, RecordsToDelete.beforeOffset(4))).all().thenApply(done -> 4L)), 4L, "done");
+        same(get(admin.listOffsets(Map.of(at, OffsetSpec.earliest())).all()).get(at).offset(), 4L, "the new start");
+        refused(org.apache.kafka.common.errors.OffsetOutOfRangeException.class, () -> {
+            get(admin.deleteRecords(Map.of(at, RecordsToDelete.beforeOffset(11))).all());
+            return "";
+        });
+        return "";
+    }
+
+    static String logDirs() throws Exception {
+        String name = create(topic("dirs"));
+        produce(name, 0, records(100));
+        int node = get(admin.describeCluster().nodes()).iterator().next().id();
+        var found = get(admin.describeLogDirs(List.of(node)).allDescriptions()).get(node);
+        long size = found.values().stream().map(directory -> directory.replicaInfos().get(new TopicPartition(name, 0))).filter(info -> info != null).mapToLong(info -> info.size()).sum();
+        same(size > 1000, true, "size " + size);
+        same(found.values().stream().allMatch(directory -> directory.totalBytes().orElse(0) > 0 && directory.usableBytes().orElse(0) > 0), true, "room");
+        same(get(admin.describeProducers(List.of(new TopicPartition(name, 0))).all()).size(), 1, "partitions with producers");
+        return found.size() + " directory";
+    }
+
     static String delete() throws Exception {
         String name = create(topic("deleted"));
         String before = described(name).topicId().toString();
@@ -483,6 +539,9 @@ public class Compat {
         features.put("parked", Compat::parked);
         features.put("errors", Compat::errors);
         features.put("admin", Compat::describe);
+        features.put("settings", Compat::settings);
+        features.put("records", Compat::deleteRecords);
+        features.put("log-dirs", Compat::logDirs);
         features.put("delete", Compat::delete);
         ExecutorService threads = Executors.newCachedThreadPool();
         features.forEach((name, feature) -> {

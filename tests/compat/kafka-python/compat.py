@@ -195,6 +195,51 @@ def describe():
     return f"{len(topic)} topic configs, {len(brokers)} broker configs"
 
 
+def settings():
+    name = create(c.topic("settings"))
+    client = admin()
+    of_topic = lambda: client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": "86400000"})])
+    c.same("86400000" in str(of_topic()), True, f"{of_topic()}")
+    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs={"max.message.bytes": "1000"})])
+    try:
+        produce(name, [(b"key", b"x" * 5000)])
+        raise AssertionError("a record above the new max.message.bytes was accepted")
+    except kafka_errors.MessageSizeTooLargeError:
+        pass
+
+
+def delete_records():
+    name = create(c.topic("records"))
+    produce(name, c.records(10))
+    at = TopicPartition(name, 0)
+    admin().delete_records({at: 4}, timeout_ms=20000)
+    c.same(consumer([]).beginning_offsets([at])[at], 4, "the new start")
+    c.same(pairs(read(name, 6, offset=4)), c.records(10)[4:], "the records that stay")
+
+
+def log_dirs():
+    name = create(c.topic("dirs"))
+    produce(name, c.records(100))
+    found = str(admin().describe_log_dirs())
+    c.same(name in found, True, found[:300])
+
+
+def group_admin():
+    name, group = create(c.topic("grouped")), c.topic("group")
+    produce(name, c.records(10))
+    reader = KafkaConsumer(name, bootstrap_servers=c.BOOTSTRAP, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False)
+    c.same(len(poll(reader, 10)), 10, "records consumed in the group")
+    reader.commit()
+    reader.close()
+    client = admin()
+    c.same(group in str(client.list_groups()), True, "listed")
+    c.same(group in str(client.describe_groups([group])), True, "described")
+    c.same("offset=10" in str(client.list_group_offsets({group: None})), True, "committed")
+    client.delete_groups([group])
+    c.within(10, "the group's end", lambda: group not in str(client.list_groups()))
+
+
 def delete():
     name, at = create(c.topic("deleted")), TopicPartition(c.topic("deleted"), 0)
     produce(name, c.records(5))
@@ -233,6 +278,7 @@ FEATURES = [
       for name, acks in (("0", 0), ("1", 1), ("all", "all"))],
     ("idempotent", idempotent),
     *[(codec, lambda codec=codec: round_trip(codec, 1000, compression_type=None if codec == "none" else codec, linger_ms=50)) for codec in c.CODECS],
-    ("consume", consume), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors), ("admin", describe), ("delete", delete),
+    ("consume", consume), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors), ("admin", describe), ("settings", settings), ("records", delete_records), ("log-dirs", log_dirs), ("group-admin", group_admin),
+    ("delete", delete),
 ]
 c.main(kafka.__version__, FEATURES, read_digest, send)

@@ -4,6 +4,7 @@ COMPAT_KAFKA_LIB is the directory of their jars. One command more than the contr
 of a broker that was stopped.
 """
 import glob
+import json
 import os
 import re
 import subprocess
@@ -202,6 +203,75 @@ def describe():
     return f"{counts[0]} topic configs, {counts[1]} broker configs"
 
 
+CONFIGS = "kafka.admin.ConfigCommand"
+
+
+def settings():
+    name = create(c.topic("settings"))
+    of_topic = ("--entity-type", "topics", "--entity-name", name)
+    change = lambda *arguments, **options: tool(CONFIGS, "--alter", *arguments, **options)
+    change(*of_topic, "--add-config", "retention.ms=86400000,cleanup.policy=[compact,delete]")
+    shown = tool(CONFIGS, "--describe", *of_topic)
+    c.same("retention.ms=86400000" in shown and "cleanup.policy=compact,delete" in shown, True, shown)
+    change(*of_topic, "--delete-config", "retention.ms")
+    c.same("retention.ms" in tool(CONFIGS, "--describe", *of_topic), False, "retention.ms was taken back")
+    refused = change(*of_topic, "--add-config", "segment.bytes=1", ok=False)
+    c.same("InvalidConfigurationException" in refused, True, f"a segment of one byte: {refused[:200]}")
+    # A size of its own reaches the log at once.
+    change(*of_topic, "--add-config", "max.message.bytes=1000")
+    refused = tool("ConsoleProducer", "--topic", name, stdin=b"x" * 5000 + b"\n", ok=False)
+    c.same("RecordTooLargeException" in refused, True, f"a record above the new max.message.bytes: {refused[-200:]}")
+    brokers = ("--entity-type", "brokers", "--entity-default")
+    change(*brokers, "--add-config", "log.cleaner.threads=2")
+    c.same("log.cleaner.threads=2" in tool(CONFIGS, "--describe", *brokers), True, "a setting of all brokers")
+    change(*brokers, "--delete-config", "log.cleaner.threads")
+    refused = change(*brokers, "--add-config", "node.id=7", ok=False)
+    c.same("Cannot update these configs dynamically" in refused, True, f"node.id: {refused[:200]}")
+    features = tool("FeatureCommand", "describe")
+    c.same("metadata.version" in features and "group.version" in features, True, features)
+    return re.search(r"metadata.version.*FinalizedVersionLevel: (\S+)", features)[1]
+
+
+def delete_records():
+    name = create(c.topic("records"))
+    produce(name, lines(10))
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write('{"version": 1, "partitions": [{"topic": "%s", "partition": 0, "offset": 4}]}' % name)
+        file.flush()
+        out = tool("DeleteRecordsCommand", "--offset-json-file", file.name)
+    c.same(f"partition: {name}-0\tlow_watermark: 4" in out, True, out)
+    c.same((end_offset(name, "-2"), end_offset(name)), (4, 10), "earliest, latest")
+    c.same(consume(name, 6), lines(10)[4:], "the records that stay")
+
+
+def log_dirs():
+    name = create(c.topic("dirs"), 2)
+    produce(create(c.topic("dirs-filled")), lines(100))
+    out = tool("LogDirsCommand", "--describe", "--topic-list", f"{name},{c.topic('dirs-filled')}")
+    found = json.loads(out.strip().splitlines()[-1])["brokers"][0]["logDirs"]
+    c.same([directory["error"] for directory in found], [None] * len(found), "errors")
+    sizes = {partition["partition"]: partition["size"] for directory in found for partition in directory["partitions"]}
+    c.same(sorted(sizes), sorted([f"{name}-0", f"{name}-1", f"{c.topic('dirs-filled')}-0"]), "partitions")
+    assert sizes[f"{c.topic('dirs-filled')}-0"] > 1000, sizes
+    return f"{len(found)} directory"
+
+
+def group_admin():
+    name, group = create(c.topic("grouped")), c.topic("group")
+    produce(name, lines(10))
+    out = tool("consumer.ConsoleConsumer", "--topic", name, "--group", group, "--from-beginning", "--max-messages", "10", "--timeout-ms", "30000")
+    c.same(len(out.splitlines()), 10, "records consumed in the group")
+    groups = lambda *arguments, **options: tool("consumer.group.ConsumerGroupCommand", *arguments, **options)
+    c.same(group in groups("--list").split(), True, "listed")
+    row = lambda: next(line.split() for line in groups("--describe", "--group", group).splitlines() if line.startswith(group))
+    c.same(c.within(30, "an empty group", lambda: row()[1:6]), [name, "0", "10", "10", "0"], "topic, partition, current offset, end, lag")
+    reset = ("--reset-offsets", "--group", group, "--topic", name, "--to-offset", "3")
+    c.within(60, "no members", lambda: "NEW-OFFSET" in groups(*reset, "--execute", ok=False))
+    c.same(row()[1:6], [name, "0", "3", "10", "7"], "after the reset")
+    groups("--delete", "--group", group)
+    c.same(group in groups("--list").split(), False, "listed after its deletion")
+
+
 def delete():
     name = create(c.topic("deleted"))
     produce(name, lines(5))
@@ -283,7 +353,7 @@ FEATURES = [
     ("idempotent", idempotent),
     *[(codec, lambda codec=codec: round_trip(codec, 1000, "--compression-codec", codec)) for codec in c.CODECS],
     ("consume", from_offset), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors),
-    ("admin", describe), ("delete", delete), ("perf", perf), ("dump-sealed", dump_sealed),
+    ("admin", describe), ("settings", settings), ("records", delete_records), ("log-dirs", log_dirs), ("group-admin", group_admin), ("delete", delete), ("perf", perf), ("dump-sealed", dump_sealed),
 ]
 if sys.argv[1] == "dump":
     dump_all(sys.argv[2])
