@@ -90,6 +90,22 @@ pub(super) struct Applied {
     pub unknown: Vec<u32>,
 }
 
+impl Applied {
+    /// A request without a session: all that it names.
+    fn full(named: Vec<SessionPartition>) -> Applied {
+        let (mut owners, mut unknown) = (Vec::new(), Vec::new());
+        let changed: Vec<(u32, SessionPartition)> = (0..).zip(named).collect();
+        for (place, partition) in &changed {
+            match partition.owner {
+                Some(owner) if owners.contains(&owner) => {}
+                Some(owner) => owners.push(owner),
+                None => unknown.push(*place),
+            }
+        }
+        Applied { session: SessionUse::Full, ended: Vec::new(), changed, forgotten: Vec::new(), owners, unknown }
+    }
+}
+
 /// What is known of the cluster, as sessions need it.
 pub(super) trait Topics {
     /// Changes with the facts.
@@ -138,27 +154,11 @@ impl Sessions {
         }
         match (request.session_id, request.session_epoch) {
             (id, FINAL_EPOCH | INITIAL_EPOCH) => {
-                let mut ended: Vec<_> = self.remove(id).into_iter().collect();
-                let mut session = Session::new(by_id);
-                for partition in named {
-                    session.add(partition);
-                }
+                let mut applied = Applied::full(named);
+                applied.ended.extend(self.remove(id));
                 let wants_session = request.session_epoch == INITIAL_EPOCH && version >= 7;
-                let begun = wants_session && !session.partitions.is_empty() && self.has_room(now, &session, &mut ended);
-                let mut applied = Applied {
-                    session: SessionUse::Full,
-                    ended,
-                    changed: session.partitions.iter().map(|(place, partition)| (*place, partition.clone())).collect(),
-                    forgotten: Vec::new(),
-                    owners: session.owners.keys().copied().collect(),
-                    unknown: session.unknown.iter().copied().collect(),
-                };
-                if begun {
-                    let id = self.new_id();
-                    applied.session = SessionUse::Begin(id);
-                    (session.last_used_us, session.resolved_at) = (now.monotonic_us, topics.version());
-                    self.partitions += session.partitions.len();
-                    self.sessions.insert(id, session);
+                if wants_session && self.has_room(now, &mut applied) {
+                    applied.session = SessionUse::Begin(self.begin(now, by_id, topics.version(), &applied.changed));
                 }
                 Ok(applied)
             }
@@ -196,8 +196,8 @@ impl Sessions {
         }
     }
 
-    fn has_room(&mut self, now: Time, session: &Session, ended: &mut Vec<(i32, Vec<ShardId>)>) -> bool {
-        if self.partitions + session.partitions.len() > SESSION_PARTITIONS_MAX {
+    fn has_room(&mut self, now: Time, applied: &mut Applied) -> bool {
+        if applied.changed.is_empty() || self.partitions + applied.changed.len() > SESSION_PARTITIONS_MAX {
             return false;
         }
         if self.sessions.len() < self.slots {
@@ -206,11 +206,23 @@ impl Sessions {
         let oldest = self.sessions.iter().min_by_key(|(id, session)| (session.last_used_us, **id));
         match oldest {
             Some((&id, oldest)) if oldest.last_used_us + EVICTION_US <= now.monotonic_us => {
-                ended.extend(self.remove(id));
+                applied.ended.extend(self.remove(id));
                 true
             }
             _ => false,
         }
+    }
+
+    fn begin(&mut self, now: Time, by_id: bool, resolved_at: u64, partitions: &[(u32, SessionPartition)]) -> i32 {
+        let id = self.new_id();
+        let mut session = Session::new(by_id);
+        (session.last_used_us, session.resolved_at) = (now.monotonic_us, resolved_at);
+        for (place, partition) in partitions {
+            assert!(session.add(partition.clone()) == *place);
+        }
+        self.partitions += partitions.len();
+        self.sessions.insert(id, session);
+        id
     }
 
     fn remove(&mut self, id: i32) -> Option<(i32, Vec<ShardId>)> {
