@@ -105,6 +105,7 @@ impl Rig {
                 shard: ShardId(index as u16),
                 core: Some(index),
                 listeners: Vec::new(),
+                log_dirs: Vec::new(),
                 journal: if index == 0 { settings.journal.clone() } else { Vec::new() },
                 commit_method: settings.commit_method,
                 commits_in_flight_max: 1,

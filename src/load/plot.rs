@@ -118,8 +118,10 @@ fn over_time(run: &Run, title: &str, spread: fn(&IntervalRow) -> &Spread) -> Cha
     }
 }
 
-/// Name, curve, and whether it is dashed.
-pub fn percentiles(curves: &[(String, Vec<(f64, f64)>, bool)]) -> Chart {
+/// Name, points, and whether it is dashed.
+pub type Curve = (String, Vec<(f64, f64)>, bool);
+
+pub fn percentiles(curves: &[Curve]) -> Chart {
     let series = curves.iter().map(|(name, points, is_dashed)| Series {
         name: name.clone(),
         points: points.iter().copied().filter(|(percent, _)| *percent < 100.0).collect(),

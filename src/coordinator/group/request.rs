@@ -206,6 +206,9 @@ pub struct OffsetCommitReply {
     pub topics: Vec<Vec<ErrorCode>>,
 }
 
+/// Name, id and partitions.
+pub type AskedTopic = (Arc<str>, TopicId, Vec<i32>);
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OffsetFetchRequest {
     pub group: GroupId,
@@ -213,7 +216,7 @@ pub struct OffsetFetchRequest {
     pub member: Option<MemberId>,
     pub member_epoch: i32,
     /// `None` for all that the group committed.
-    pub topics: Option<Vec<(Arc<str>, TopicId, Vec<i32>)>>,
+    pub topics: Option<Vec<AskedTopic>>,
     /// Offsets that an open transaction may still change are refused (KIP-447).
     pub require_stable: bool,
 }

@@ -286,12 +286,14 @@ impl Shard {
     pub(super) fn tend_storage(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.evict();
         if self.storage.round.is_none() {
-            if let Some(upto) = self.journal.take_checkpoint() {
-                self.begin_round(Some(upto));
-            } else if self.storage.stop == Stop::Wanted && !self.journal.has_pending() && self.commits.is_empty() {
-                self.begin_round(None);
-            } else if self.storage.round_wanted && self.storage.full.is_empty() && self.storage.stop == Stop::No {
-                self.begin_round(None);
+            let upto = self.journal.take_checkpoint();
+            let is_wanted = match self.storage.stop {
+                Stop::Wanted => !self.journal.has_pending() && self.commits.is_empty(),
+                Stop::No => self.storage.round_wanted && self.storage.full.is_empty(),
+                Stop::Done => false,
+            };
+            if upto.is_some() || is_wanted {
+                self.begin_round(upto);
             }
         }
         let due = now.monotonic_us.saturating_sub(self.storage.limits.write_back_interval_us);

@@ -122,11 +122,11 @@ fn a_group_left_by_all_is_empty_and_assigns_the_next_member_at_once() {
 #[test]
 fn a_static_member_comes_back_to_what_it_had_and_nobody_else_notices() {
     let mut world = World::of(&[("orders", 4)]);
-    let mut members = [consumer("a", &["orders"]).is_static("one"), consumer("b", &["orders"])];
+    let mut members = [consumer("a", &["orders"]).with_instance("one"), consumer("b", &["orders"])];
     settle(&mut world, &mut members);
     let (epoch, had) = (world.describe().group_epoch, members[0].owned.clone());
 
-    let mut back = consumer("a2", &["orders"]).is_static("one");
+    let mut back = consumer("a2", &["orders"]).with_instance("one");
     assert_eq!(world.heartbeat(back.request()).error_code, ErrorCode::UnreleasedInstanceId);
     assert_eq!(members[0].leave(&mut world, -2).member_epoch, -2);
     back.beat(&mut world);
@@ -140,7 +140,7 @@ fn a_static_member_comes_back_to_what_it_had_and_nobody_else_notices() {
 #[test]
 fn a_static_member_that_does_not_come_back_is_gone_after_its_session() {
     let mut world = World::of(&[("orders", 2)]);
-    let mut a = consumer("a", &["orders"]).is_static("one");
+    let mut a = consumer("a", &["orders"]).with_instance("one");
     a.beat(&mut world);
     a.leave(&mut world, -2);
     world.pass_ms(44_000);

@@ -18,11 +18,14 @@ use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
 use crate::protocol::consumer_protocol::{CONSUMER_PROTOCOL_TYPE, ConsumerProtocolAssignment};
 
+/// Names and metadata, the most wanted first.
+type Protocols = Vec<(Arc<str>, Bytes)>;
+
 /// A group that goes on in the classic protocol.
 pub struct Downgrade {
     pub record: ClassicGroupRecord,
     /// All that the members support; the record has only what was chosen of it.
-    pub protocols: Vec<(MemberId, Vec<(Arc<str>, Bytes)>)>,
+    pub protocols: Vec<(MemberId, Protocols)>,
 }
 
 impl ConsumerGroup {

@@ -343,7 +343,7 @@ fn a_classic_member_that_does_not_come_when_called_is_gone() {
 fn a_static_member_changes_its_protocol_and_keeps_what_it_has() {
     let mut world = world(MigrationPolicy::Bidirectional);
     let old = alone(&mut world, Classic { instance: Some("one"), ..classic() });
-    let mut new = consumer("new", &["orders"]).is_static("one");
+    let mut new = consumer("new", &["orders"]).with_instance("one");
     new.beat(&mut world);
     assert_eq!(new.owned, world.partitions("orders", 0..4));
     assert_eq!(old.heartbeat(&mut world), ErrorCode::FencedInstanceId);
@@ -373,7 +373,7 @@ fn an_empty_group_changes_its_protocol_whatever_the_policy() {
 #[test]
 fn leave_group_takes_members_of_either_protocol_and_says_who_is_none() {
     let mut world = world(MigrationPolicy::Bidirectional);
-    let mut members = [consumer("a", &["orders"]), consumer("b", &["orders"]).is_static("one")];
+    let mut members = [consumer("a", &["orders"]), consumer("b", &["orders"]).with_instance("one")];
     settle(&mut world, &mut members);
     let leaving = |member: &str, instance: Option<&str>| LeavingMember {
         member: member.into(),

@@ -177,7 +177,7 @@ pub fn consumer(member: &str, topics: &[&'static str]) -> Consumer {
 }
 
 impl Consumer {
-    pub fn is_static(mut self, instance: &'static str) -> Consumer {
+    pub fn with_instance(mut self, instance: &'static str) -> Consumer {
         self.instance = Some(instance);
         self
     }
