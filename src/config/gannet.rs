@@ -35,8 +35,6 @@ settings! {
         writeback_bytes: u64 = "gannet.writeback.bytes" Long, Some("1048576"), AtLeast(4096), Low, [];
         /// The longest that a partition's bytes stay in the journal alone.
         writeback_interval_ms: u64 = "gannet.writeback.interval.ms" Long, Some("30000"), AtLeast(10), Low, [];
-        /// Free space of a log directory below which records are refused, so that what was acknowledged can be written.
-        disk_reserve_bytes: u64 = "gannet.disk.reserve.bytes" Long, Some("536870912"), AtLeast(0), Medium, [];
         /// Partitions this broker takes on.
         partitions_max: u32 = "gannet.partitions.max" Int, Some("100000"), Between(1, 4_000_000), Medium, [];
         /// How long a stop may take to finish what is under way and write back; what remains is in the journal.
