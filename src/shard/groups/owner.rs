@@ -175,7 +175,10 @@ impl Shard {
 
     /// The partition's high watermark may have moved: what was decided below it is said.
     pub(in crate::shard) fn release_group_replies(&mut self, now: Time, id: PartitionId, effects: &mut Vec<Effect>) {
-        let Some(high_watermark) = self.partitions.get(&id).map(|partition| partition.high_watermark()) else { return };
+        if !self.coordinators.led.contains_key(&id) {
+            return;
+        }
+        let high_watermark = self.partitions[&id].high_watermark();
         while let Some(coordinator) = self.coordinators.led.get_mut(&id)
             && let Some((_, ticket, reply)) = coordinator.releasing.pop_front_if(|(end, ..)| *end <= high_watermark)
         {

@@ -62,6 +62,7 @@ impl Turn<'_> {
     fn join(&mut self, ticket: GroupTicket, request: JoinRequest, new_member: MemberId) {
         if !self.accepts(&request.member) {
             self.remove(&request.member);
+            self.complete_join_if_all_are_here();
             return self.refuse_join(ticket, ErrorCode::GroupMaxSizeReached, "".into());
         }
         if !self.group.supports(&request.protocol_type, &request.protocols) {
@@ -212,7 +213,8 @@ impl Turn<'_> {
     pub(super) fn joined(&self, id: &MemberId, tells_members: bool, skip_assignment: bool) -> JoinReply {
         let protocol = self.group.protocol.clone();
         let metadata_of: Arc<str> = protocol.clone().unwrap_or_default();
-        let members = self.group.members.iter().filter(|_| tells_members).map(|(id, member)| JoinedMember {
+        let told = if tells_members { self.group.members.len() } else { 0 };
+        let members = self.group.members.iter().take(told).map(|(id, member)| JoinedMember {
             member: id.clone(),
             instance: member.instance.clone(),
             metadata: member.metadata(&metadata_of),
