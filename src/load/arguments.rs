@@ -146,8 +146,8 @@ pub struct LoadOptions {
     #[arg(long, help_heading = "Clients")]
     pub spin: bool,
 
-    /// Try every combination of these, one run each: KEY=V1,V2,… where KEY is a producer's or consumer's setting, or rate,
-    /// record-size, partitions-free options such as producers, consumers
+    /// Try every combination of these, one run each. KEY is a setting of the producers or consumers under Kafka's name, or
+    /// rate, record-size, keys, producers, consumers, consumer-rate or profile
     #[arg(long, value_name = "KEY=V1,V2,…", num_args = 1.., value_parser = sweep, help_heading = "What is asked")]
     pub sweep: Vec<(String, Vec<String>)>,
     /// Give every record a sequence number and a checksum, and name what was lost, duplicated, reordered or corrupt

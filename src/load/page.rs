@@ -14,7 +14,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;padding:28px 20px 60px;max
 h1{font-size:24px;margin:0 0 2px}h2{font-size:17px;margin:34px 0 10px}.sub{color:#616e7c;margin:0 0 18px}
 .verdict{padding:10px 14px;border-radius:8px;margin:14px 0;font-weight:600}
 .good{background:#d1fae5;color:#065f46}.bad{background:#fee2e2;color:#991b1b}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:10px;margin:16px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:10px;margin:16px 0}
 .tile,.card{background:#fff;border:1px solid #e4e7eb;border-radius:8px}
 .tile{padding:10px 14px}.tile b{display:block;font-size:20px;font-variant-numeric:tabular-nums}
 .tile span{color:#616e7c;font-size:13px}.card{padding:12px;margin:12px 0;overflow-x:auto}

@@ -71,7 +71,11 @@ fn load(options: LoadOptions) -> Result<ExitCode, String> {
                 Rate::Steps(steps) => options.step_duration * steps.len() as u32,
                 _ => options.duration,
             },
-            warm_up: options.warm_up,
+            // What is there to be read is read once.
+            warm_up: match options.producers {
+                0 if options.from_beginning => WarmUp::For(Duration::ZERO),
+                _ => options.warm_up,
+            },
             interrupted: interrupted.clone(),
             show: if options.quiet { |_| () } else { show },
         };

@@ -17,6 +17,9 @@ use super::verify::{Sent, Stream, Verifier};
 /// No sleep is longer, so that signals are heard.
 const SLEEP_NS_MAX: u64 = 10_000_000;
 
+/// Progress is told no oftener: it costs a look at every partition.
+const TELL_NS: u64 = 5_000_000;
+
 /// What workers report.
 #[derive(Debug)]
 pub enum Report {
@@ -90,6 +93,7 @@ impl Worker {
     pub fn run(mut self) {
         let mut tokens = Vec::new();
         let mut unreachable_since_ns = Some(0);
+        let mut told_ns = 0;
         loop {
             let is_more_due = self.turn();
             if let Some(reason) = self.failure() {
@@ -97,7 +101,10 @@ impl Worker {
                 break;
             }
             let now_ns = self.signals.clock.now_ns();
-            self.tell(now_ns, &mut unreachable_since_ns);
+            if now_ns - told_ns >= TELL_NS {
+                self.tell(now_ns, &mut unreachable_since_ns);
+                told_ns = now_ns;
+            }
             if self.signals.stop.load(Ordering::Relaxed) {
                 break;
             }

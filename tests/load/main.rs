@@ -39,11 +39,19 @@ fn behind(fault: Fault) -> (Broker, Proxy) {
     (broker, proxy)
 }
 
-const SHORT: &[&str] =
-    &["--topic", "t", "--create", "--partitions", "2", "--warm-up", "0", "--duration", "1s", "--interval", "100ms"];
+const SHORT: &[&str] = &["--topic", "t", "--create", "--partitions", "2", "--warm-up", "0", "--interval", "100ms"];
 
-const VERIFY: &[&str] =
-    &["--rate", "2k", "--record-size", "100", "--verify", "--producer-prop", "enable.idempotence=false"];
+const VERIFY: &[&str] = &[
+    "--duration",
+    "1s",
+    "--rate",
+    "2k",
+    "--record-size",
+    "100",
+    "--verify",
+    "--producer-prop",
+    "enable.idempotence=false",
+];
 
 #[test]
 fn a_clean_run_is_valid_and_verified_and_told_in_three_forms() {
@@ -53,7 +61,11 @@ fn a_clean_run_is_valid_and_verified_and_told_in_three_forms() {
     let (json, html) = (path("a.json"), path("a.html"));
     let (code, text) = run(
         &broker.address(),
-        &[SHORT, &["--rate", "500", "--verify", "--consumers", "2", "--json", &json, "--html", &html]].concat(),
+        &[
+            SHORT,
+            &["--duration", "1s", "--rate", "500", "--verify", "--consumers", "2", "--json", &json, "--html", &html],
+        ]
+        .concat(),
     );
     // On a machine that does much else the rate may be missed; nothing may be lost.
     assert!(matches!(code, Some(0 | 2)), "{code:?} {text}");
@@ -93,7 +105,7 @@ fn what_is_lost_duplicated_reordered_or_corrupt_on_the_way_is_counted_and_named(
 /// first 200 ms of the stall, so p95 is at least 800 ms, and the slowest waited for all of it. A slow machine only adds.
 #[test]
 fn a_stall_of_known_length_shows_in_the_latency_from_the_intended_time() {
-    let (_broker, proxy) = behind(Fault::Stall { after: Duration::from_millis(1500), lasts: Duration::from_secs(1) });
+    let (_broker, proxy) = behind(Fault::Stall { after: Duration::from_secs(1), lasts: Duration::from_secs(1) });
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let json = directory.path().join("a.json").display().to_string();
     let arguments = ["--topic", "t", "--create", "--partitions", "1", "--warm-up", "0", "--duration", "4s"];
@@ -111,9 +123,25 @@ fn a_rate_that_is_missed_makes_the_run_invalid() {
     // One record a request, one request at a time, each at least 5 ms on its way back: 200 records a second at most.
     let (_broker, proxy) = behind(Fault::Delay(Duration::from_millis(5)));
     let slow = ["--producer-prop", "batch.size=1", "--producer-prop", "max.in.flight.requests.per.connection=1"];
-    let (code, text) = run(&proxy.address(), &[SHORT, &["--rate", "5k", "--consumers", "0"], &slow].concat());
-    assert!(text.contains("INVALID: ") && text.contains("where 5.00k/s were asked for"), "{text}");
+    let (code, text) =
+        run(&proxy.address(), &[SHORT, &["--duration", "500ms", "--rate", "1k", "--consumers", "0"], &slow].concat());
+    assert!(text.contains("INVALID: ") && text.contains("where 1.00k/s were asked for"), "{text}");
     assert_eq!(code, Some(2), "{text}");
+}
+
+/// Producer rate < consumer rate × consumers: below that the lag grows, above it does not.
+#[test]
+fn a_throttled_consumer_falls_behind_and_enough_of_them_keep_up() {
+    let broker = Broker::start(&[]);
+    let arguments = |topic, consumers| {
+        let consumers = ["--consumers", consumers, "--consumer-rate", "200", "--rate", "600", "--partitions", "8"];
+        [&["--topic", topic, "--create", "--warm-up", "0", "--duration", "2s", "--interval", "200ms"][..], &consumers]
+            .concat()
+    };
+    let (_, behind) = run(&broker.address(), &arguments("few", "1"));
+    assert!(behind.contains("consumers did not keep up"), "{behind}");
+    let (_, abreast) = run(&broker.address(), &arguments("enough", "8"));
+    assert!(!abreast.contains("consumers did not keep up"), "{abreast}");
 }
 
 #[test]

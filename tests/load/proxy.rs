@@ -3,8 +3,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use gannet::protocol::{Message, ProduceRequest, decode_header, encode_request};
@@ -22,7 +22,7 @@ pub enum Fault {
     Reorder,
     /// A byte of a value changes; the batch's own checksum is put right.
     Corrupt,
-    /// For a while no answer passes.
+    /// For a while no answer passes, so long after the first records came.
     Stall {
         after: Duration,
         lasts: Duration,
@@ -46,14 +46,14 @@ impl Proxy {
 
     pub fn start(&self, port: u16, fault: Fault) {
         let (listener, is_done) = (self.listener.clone(), Arc::new(AtomicBool::new(false)));
+        let begin = Arc::new(OnceLock::new());
         std::thread::spawn(move || {
-            let begin = Instant::now();
             while let Ok((client, _)) = listener.accept() {
                 let Ok(broker) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 let (from, to) = (client.try_clone().expect("a handle"), broker.try_clone().expect("a handle"));
-                let is_done = is_done.clone();
-                std::thread::spawn(move || requests(from, to, fault, &is_done));
-                std::thread::spawn(move || responses(broker, client, fault, begin));
+                let (is_done, began, begin) = (is_done.clone(), begin.clone(), begin.clone());
+                std::thread::spawn(move || requests(from, to, fault, &is_done, &began));
+                std::thread::spawn(move || responses(broker, client, fault, &begin));
             }
         });
     }
@@ -72,11 +72,11 @@ fn pass(stream: &mut TcpStream, frame: &[u8]) -> io::Result<()> {
     stream.write_all(&[&(frame.len() as u32).to_be_bytes()[..], frame].concat())
 }
 
-fn responses(mut from: TcpStream, mut to: TcpStream, fault: Fault, begin: Instant) {
+fn responses(mut from: TcpStream, mut to: TcpStream, fault: Fault, begin: &OnceLock<Instant>) {
     while let Ok(frame) = frame(&mut from) {
         match fault {
             Fault::Stall { after, lasts } => {
-                let into = begin.elapsed();
+                let into = begin.get().map_or(Duration::ZERO, Instant::elapsed);
                 if into >= after && into < after + lasts {
                     std::thread::sleep(after + lasts - into);
                 }
@@ -91,12 +91,16 @@ fn responses(mut from: TcpStream, mut to: TcpStream, fault: Fault, begin: Instan
     let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
-fn requests(mut from: TcpStream, mut to: TcpStream, fault: Fault, is_done: &AtomicBool) {
+fn requests(mut from: TcpStream, mut to: TcpStream, fault: Fault, is_done: &AtomicBool, begin: &OnceLock<Instant>) {
     let mut frames = 0;
     while let Ok(mut frame) = frame(&mut from) {
         frames += 1;
+        let is_produce = frame.starts_with(&[0, 0]);
+        if is_produce {
+            begin.get_or_init(Instant::now);
+        }
         if frames > FRAMES_BEFORE
-            && frame.starts_with(&[0, 0])
+            && is_produce
             && !is_done.load(Ordering::Relaxed)
             && let Some(bent) = bend(&frame, fault)
         {
