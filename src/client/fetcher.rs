@@ -1,17 +1,17 @@
 //! Reading partitions from an offset on: what to ask each leader for, and where each partition goes on. Owned by one
 //! thread; the bytes are moved by its owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Cluster;
 use crate::error_code::ErrorCode;
-use crate::protocol::fetch::{FetchPartition, FetchTopic, FetchableTopicResponse};
+use crate::protocol::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
 use crate::protocol::{FetchRequest, FetchResponse};
 use crate::record::{BatchError, BatchHeader, HEADER_BYTES, Record, RecordBatch, TimestampType, batches};
-use crate::types::{BrokerId, Deadline, LeaderEpoch, Offset, Time, TopicId};
+use crate::types::{BrokerId, Deadline, LeaderEpoch, Map, Offset, Time, TopicId};
 
 #[derive(Clone, Debug)]
 pub struct FetcherConfig {
@@ -61,14 +61,31 @@ pub struct Fetcher {
     partitions: Vec<Partition>,
     /// What the request in flight to each broker asks for; at most one request each.
     in_flight: BTreeMap<BrokerId, Vec<usize>>,
+    sessions: BTreeMap<BrokerId, Session>,
+    /// Place in the list by topic and partition, and the names of topics that answer by their id.
+    places: Map<Arc<str>, Map<i32, usize>>,
+    names: Map<TopicId, Arc<str>>,
     /// Where the next request begins to list, so that no partition starves.
     cursor: usize,
     wants_metadata: bool,
 }
 
+/// What a broker remembers of this reader (KIP-227): later requests name what has changed since, and answers what has moved.
+#[derive(Debug, Default)]
+struct Session {
+    /// 0 while there is none.
+    id: i32,
+    /// Of the next request; 0 asks for a session.
+    epoch: i32,
+    /// Offset and leader epoch of each partition as the broker knows them.
+    held: BTreeMap<usize, (Offset, LeaderEpoch)>,
+}
+
 #[derive(Debug)]
 struct Partition {
     subscription: Subscription,
+    /// Who owes an answer about it.
+    asked: Option<BrokerId>,
     /// As the last answer said; -1 before the first.
     high_watermark: Offset,
     not_before: Deadline,
@@ -77,15 +94,27 @@ struct Partition {
 
 impl Fetcher {
     pub fn new(config: FetcherConfig, subscriptions: Vec<Subscription>) -> Fetcher {
-        let (partitions, in_flight) = (Vec::new(), BTreeMap::new());
-        let mut fetcher = Fetcher { config, partitions, in_flight, cursor: 0, wants_metadata: false };
+        let mut fetcher = Fetcher {
+            config,
+            partitions: Vec::new(),
+            in_flight: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            places: Map::default(),
+            names: Map::default(),
+            cursor: 0,
+            wants_metadata: false,
+        };
         subscriptions.into_iter().for_each(|subscription| fetcher.subscribe(subscription));
         fetcher
     }
 
     /// Reads one more partition, as the last of the list.
     pub fn subscribe(&mut self, subscription: Subscription) {
-        self.partitions.push(Partition { subscription, high_watermark: -1, not_before: 0, is_stopped: false });
+        let topic = subscription.topic.clone();
+        self.names.insert(subscription.topic_id, topic.clone());
+        self.places.entry(topic).or_default().insert(subscription.partition, self.partitions.len());
+        let partition = Partition { subscription, asked: None, high_watermark: -1, not_before: 0, is_stopped: false };
+        self.partitions.push(partition);
     }
 
     /// How many partitions are read.
@@ -129,8 +158,21 @@ impl Fetcher {
             return None;
         }
         self.cursor = (asked[0] + 1) % count;
+        let session = self.sessions.entry(broker).or_default();
+        let (session_id, session_epoch) = (session.id, session.epoch);
+        let is_asked: BTreeSet<usize> = asked.iter().copied().collect();
+        let forgotten: Vec<usize> = session.held.keys().copied().filter(|i| !is_asked.contains(i)).collect();
+        session.held.retain(|i, _| is_asked.contains(i));
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for subscription in asked.iter().map(|i| &self.partitions[*i].subscription) {
+        for i in &asked {
+            self.partitions[*i].asked = Some(broker);
+        }
+        for i in &asked {
+            let subscription = &self.partitions[*i].subscription;
+            let known = session.held.insert(*i, (subscription.offset, subscription.leader_epoch));
+            if known == Some((subscription.offset, subscription.leader_epoch)) {
+                continue;
+            }
             let partition = FetchPartition {
                 partition: subscription.partition,
                 current_leader_epoch: subscription.leader_epoch,
@@ -138,7 +180,7 @@ impl Fetcher {
                 partition_max_bytes: self.config.partition_max_bytes,
                 ..FetchPartition::default()
             };
-            match topics.iter_mut().find(|topic| topic.topic == &*subscription.topic) {
+            match topics.iter_mut().rfind(|topic| topic.topic == &*subscription.topic) {
                 Some(topic) => topic.partitions.push(partition),
                 None => topics.push(FetchTopic {
                     topic: &subscription.topic,
@@ -148,11 +190,18 @@ impl Fetcher {
             }
         }
         self.in_flight.insert(broker, asked);
+        let forgotten_topic = |i: usize| {
+            let Subscription { topic, topic_id, partition, .. } = &self.partitions[i].subscription;
+            ForgottenTopic { topic, topic_id: *topic_id, partitions: vec![*partition] }
+        };
         Some(FetchRequest {
             max_wait_ms: self.config.max_wait_ms,
             min_bytes: self.config.min_bytes,
             max_bytes: self.config.max_bytes,
+            session_id,
+            session_epoch,
             topics,
+            forgotten_topics_data: forgotten.into_iter().map(forgotten_topic).collect(),
             ..FetchRequest::default()
         })
     }
@@ -160,17 +209,36 @@ impl Fetcher {
     /// The answer to the request in flight to this broker. Partitions go on behind what it brought.
     pub fn on_response(&mut self, now: Time, broker: BrokerId, response: FetchResponse) -> Vec<Fetched> {
         let asked = self.in_flight.remove(&broker).unwrap_or_default();
-        if response.error_code != ErrorCode::None.code() {
-            self.back_off(now, &asked);
-            return Vec::new();
+        match ErrorCode::from_code(response.error_code) {
+            Some(ErrorCode::None) => self.go_on(broker, response.session_id),
+            Some(
+                ErrorCode::FetchSessionIdNotFound
+                | ErrorCode::InvalidFetchSessionEpoch
+                | ErrorCode::FetchSessionTopicIdError,
+            ) if self.sessions.get(&broker).is_some_and(|session| session.id != 0) => {
+                // The broker has forgotten this reader: the next request names everything again.
+                self.sessions.remove(&broker);
+                self.answered(&asked);
+                return Vec::new();
+            }
+            _ => {
+                self.sessions.remove(&broker);
+                self.answered(&asked);
+                self.back_off(now, &asked);
+                return Vec::new();
+            }
         }
         let mut fetched = Vec::new();
         for topic in response.responses {
-            let of_topic = |i: &&usize| is_topic(&topic, &self.partitions[**i].subscription);
-            let of_topic: Vec<usize> = asked.iter().filter(of_topic).copied().collect();
+            // From version 13 on topics answer by their id, before by their name.
+            let name = match topic.topic {
+                "" => self.names.get(&topic.topic_id).cloned(),
+                name => self.places.get_key_value(name).map(|(name, _)| name.clone()),
+            };
+            let Some(name) = name else { continue };
             for answer in topic.partitions {
-                let of_index = |i: &&usize| self.partitions[**i].subscription.partition == answer.partition_index;
-                let Some(i) = of_topic.iter().find(of_index).copied() else { continue };
+                let place = self.places.get(&name).and_then(|places| places.get(&answer.partition_index)).copied();
+                let Some(i) = place.filter(|i| self.partitions[*i].asked == Some(broker)) else { continue };
                 let code = ErrorCode::from_code(answer.error_code).unwrap_or(ErrorCode::UnknownServerError);
                 let outcome = match code {
                     ErrorCode::None => {
@@ -191,7 +259,23 @@ impl Fetcher {
                 fetched.push(Fetched { subscription: i, outcome });
             }
         }
+        self.answered(&asked);
         fetched
+    }
+
+    /// The session after a good answer. A broker that keeps none is asked for one with every request.
+    fn go_on(&mut self, broker: BrokerId, session_id: i32) {
+        let session = self.sessions.entry(broker).or_default();
+        if session_id == 0 {
+            *session = Session::default();
+            return;
+        }
+        session.epoch = if session.id == session_id { session.epoch.checked_add(1).unwrap_or(1) } else { 1 };
+        session.id = session_id;
+    }
+
+    fn answered(&mut self, asked: &[usize]) {
+        asked.iter().for_each(|i| self.partitions[*i].asked = None);
     }
 
     /// Moves the partition behind the whole batches among `records`; `None` if there is none.
@@ -220,7 +304,9 @@ impl Fetcher {
 
     /// The connection is gone, or never came to be.
     pub fn on_disconnect(&mut self, now: Time, broker: BrokerId) {
-        self.in_flight.remove(&broker);
+        let asked = self.in_flight.remove(&broker).unwrap_or_default();
+        self.answered(&asked);
+        self.sessions.remove(&broker);
         let led_by_it = |i: &usize| self.partitions[*i].subscription.leader == Some(broker);
         let led: Vec<usize> = (0..self.partitions.len()).filter(led_by_it).collect();
         self.back_off(now, &led);
@@ -258,14 +344,6 @@ impl Fetcher {
             subscription.leader_epoch = partition.map_or(-1, |partition| partition.leader_epoch);
             self.wants_metadata |= subscription.leader.is_none();
         }
-    }
-}
-
-/// From version 13 on topics answer by their id, before by their name.
-fn is_topic(topic: &FetchableTopicResponse, subscription: &Subscription) -> bool {
-    match topic.topic {
-        "" => topic.topic_id == subscription.topic_id,
-        name => name == &*subscription.topic,
     }
 }
 
@@ -308,7 +386,7 @@ mod tests {
     use super::*;
     use crate::client::{PartitionInfo, Topic};
     use crate::protocol::Records;
-    use crate::protocol::fetch::PartitionData;
+    use crate::protocol::fetch::{FetchableTopicResponse, PartitionData};
     use crate::record::BatchBuilder;
     use crate::types::Uuid;
 
@@ -452,5 +530,58 @@ mod tests {
         asked(&mut fetcher, NOW, 1);
         assert!(fetcher.on_response(NOW, 1, response(3, ErrorCode::None, batch(10))).is_empty());
         assert!(fetcher.on_response(NOW, 1, response(0, ErrorCode::None, batch(10))).is_empty());
+    }
+
+    /// What a request says of its session: id, epoch, partitions with their offsets, partitions to be forgotten.
+    type Said = (i32, i32, Vec<(i32, Offset)>, Vec<i32>);
+
+    fn said(fetcher: &mut Fetcher, now: Time, broker: BrokerId) -> Option<Said> {
+        let request = fetcher.next_request(now, broker)?;
+        let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+        let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| topic.partitions.clone());
+        let named = partitions.map(|partition| (partition.partition, partition.fetch_offset)).collect();
+        Some((request.session_id, request.session_epoch, named, forgotten.collect()))
+    }
+
+    #[test]
+    fn within_a_session_only_what_changed_is_named() {
+        let mut fetcher = fetcher(&[1, 1, 1]);
+        assert_eq!(said(&mut fetcher, NOW, 1), Some((0, 0, vec![(0, 10), (1, 10), (2, 10)], vec![])));
+        let in_session = |response: FetchResponse<'static>| FetchResponse { session_id: 77, ..response };
+        fetcher.on_response(NOW, 1, in_session(response(1, ErrorCode::None, batch(10))));
+        assert_eq!(said(&mut fetcher, NOW, 1), Some((77, 1, vec![(1, 13)], vec![])));
+        fetcher.on_response(NOW, 1, in_session(FetchResponse::default()));
+        assert_eq!(said(&mut fetcher, NOW, 1), Some((77, 2, vec![], vec![])));
+        // A partition that waits is forgotten, and named again when it is due.
+        fetcher.on_response(NOW, 1, in_session(response(2, ErrorCode::NotLeaderOrFollower, vec![])));
+        assert_eq!(said(&mut fetcher, NOW, 1), Some((77, 3, vec![], vec![2])));
+        fetcher.on_response(NOW, 1, in_session(FetchResponse::default()));
+        let later = Time { monotonic_us: 100_000, ..NOW };
+        assert_eq!(said(&mut fetcher, later, 1), Some((77, 4, vec![(2, 10)], vec![])));
+    }
+
+    #[test]
+    fn a_session_that_the_broker_forgot_begins_anew_at_once() {
+        for code in [ErrorCode::FetchSessionIdNotFound, ErrorCode::InvalidFetchSessionEpoch] {
+            let mut fetcher = fetcher(&[1, 1]);
+            said(&mut fetcher, NOW, 1);
+            fetcher.on_response(NOW, 1, FetchResponse { session_id: 77, ..FetchResponse::default() });
+            said(&mut fetcher, NOW, 1);
+            let refused = FetchResponse { error_code: code.code(), ..FetchResponse::default() };
+            assert!(fetcher.on_response(NOW, 1, refused).is_empty());
+            let again = said(&mut fetcher, NOW, 1).map(|(id, epoch, named, _)| (id, epoch, named.len()));
+            assert_eq!((again, fetcher.wants_metadata()), (Some((0, 0, 2)), false));
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_ends_its_session() {
+        let mut fetcher = fetcher(&[1]);
+        said(&mut fetcher, NOW, 1);
+        fetcher.on_response(NOW, 1, FetchResponse { session_id: 77, ..FetchResponse::default() });
+        said(&mut fetcher, NOW, 1);
+        fetcher.on_disconnect(NOW, 1);
+        let later = Time { monotonic_us: 100_000, ..NOW };
+        assert_eq!(said(&mut fetcher, later, 1), Some((0, 0, vec![(0, 10)], vec![])));
     }
 }
