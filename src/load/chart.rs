@@ -91,7 +91,7 @@ impl Axis {
                 (0.0, top, ticks)
             }
             Scale::Log => {
-                let (bottom, top) = (low.max(1e-3).log10().floor(), (high.max(1e-3) * 1.0001).log10().ceil());
+                let (bottom, top) = (low.max(1e-3).log10().floor(), (high.max(1e-3) * 0.9999).log10().ceil());
                 let top = top.max(bottom + 1.0);
                 let decades = bottom as i32..=top as i32;
                 let fine: &[f64] = if top - bottom <= 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };

@@ -19,7 +19,7 @@ pub enum Partitioning {
     Murmur2,
     /// Each record to the next partition
     RoundRobin,
-    /// One partition until its batch is full (KIP-480)
+    /// One partition until a batch of bytes went there (KIP-794)
     Sticky,
 }
 

@@ -38,6 +38,8 @@ pub struct Producing {
     /// `None` at the maximum rate.
     schedule: Option<Schedule>,
     partitioners: Vec<Partitioner>,
+    /// By topic: bytes given to the sticky partition since it was chosen.
+    sticky_bytes: Vec<usize>,
     round_robin: usize,
     next_topic: usize,
     /// By destination.
@@ -83,6 +85,7 @@ impl Producing {
             maker: RecordMaker::new(plan.seed, index, plan.sizes.clone(), plan.keys.clone(), plan.pool.clone()),
             schedule,
             partitioners: vec![Partitioner::new(plan.partitions_per_topic as u32, start); topics],
+            sticky_bytes: vec![0; topics],
             round_robin: index * plan.partitions_per_topic / plan.producers.max(1),
             next_topic: index % topics,
             pending: vec![Pending::default(); plan.partitions.len()],
@@ -217,8 +220,13 @@ impl Producing {
         self.pending[destination].push(due_ns, now_ns, key.map_or(0, <[u8]>::len) + value.len());
         self.pending_records += 1;
         let is_full = self.machine.push(time, destination, time.wall_ms, key, Some(value));
-        if is_full && (key.is_none() || plan.partitioning == Partitioning::Sticky) {
-            self.partitioners[topic].on_batch_full();
+        if key.is_none() || plan.partitioning == Partitioning::Sticky {
+            // Where linger ends batches before they are full, a batch's worth of bytes moves on as well (KIP-794).
+            self.sticky_bytes[topic] += value.len();
+            if is_full || self.sticky_bytes[topic] >= plan.producer.batch_size {
+                self.partitioners[topic].on_batch_full();
+                self.sticky_bytes[topic] = 0;
+            }
         }
     }
 
