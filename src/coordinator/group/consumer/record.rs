@@ -314,6 +314,7 @@ mod tests {
     use super::super::assignor::tests::partition;
     use super::*;
     use crate::protocol::group_record::decode_kind;
+    use crate::types::Uuid;
 
     fn read_back(record: &ConsumerRecord) -> Option<ConsumerRecord> {
         let (key, value) = record.encode();
@@ -372,16 +373,68 @@ mod tests {
         }
     }
 
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     #[test]
-    fn a_target_has_the_bytes_that_kafka_writes() {
-        let fact = ConsumerFact::Target(
-            "m".into(),
-            Some([PartitionId { topic: crate::types::Uuid([5; 16]), index: 3 }].into()),
-        );
-        let (key, value) = ConsumerRecord::new(&"g".into(), fact).encode();
-        assert_eq!(key[..], [0, 7, 0, 1, b'g', 0, 1, b'm']);
-        let topic = [&[5; 16][..], &[2, 0, 0, 0, 3, 0]].concat();
-        assert_eq!(value.expect("no tombstone")[..], [&[0, 0, 2][..], &topic, &[0]].concat());
+    fn every_fact_has_the_bytes_that_kafka_writes() {
+        let (five, six) = (Uuid([5; 16]), Uuid([6; 16]));
+        let of = |topic, index| PartitionId { topic, index };
+        let current = CurrentAssignment {
+            epoch: 4,
+            previous_epoch: 3,
+            state: MemberState::UnrevokedPartitions,
+            assigned: [(of(five, 1), 2), (of(five, 4), 3)].into(),
+            revoking: [(of(six, 2), 1)].into(),
+        };
+        let regex = ResolvedRegex { topics: ["t".into()].into(), version: 3, timestamp_ms: 5 };
+        let fives = "05".repeat(16);
+        let sixes = "06".repeat(16);
+        // As Kafka 4.3.1's own classes serialize the same values.
+        for (fact, key, value) in [
+            (
+                ConsumerFact::Epoch(Some(GroupEpoch { epoch: 5, metadata_hash: -7 })),
+                "0003000167",
+                "000000000005010008fffffffffffffff9".to_owned(),
+            ),
+            (
+                ConsumerFact::Member("m".into(), Some(member())),
+                "000500016700016d",
+                "00000269027202630b2f3132372e302e302e31030261026204782e2a000000070672616e6765\
+                 0100100100000009020672616e676502730000"
+                    .to_owned(),
+            ),
+            (
+                ConsumerFact::TargetEpoch(Some(TargetEpoch { epoch: 5, timestamp_ms: 6 })),
+                "0006000167",
+                "0000000000050100080000000000000006".to_owned(),
+            ),
+            (
+                ConsumerFact::Target("m".into(), Some([of(five, 0), of(five, 3)].into())),
+                "000700016700016d",
+                format!("000002{fives}0300000000000000030000"),
+            ),
+            (
+                ConsumerFact::Current("m".into(), Some(current)),
+                "000800016700016d",
+                format!(
+                    "0000000000040000000301\
+                     02{fives}03000000010000000401000903000000020000000302\
+                     {sixes}0200000002010005020000000100"
+                ),
+            ),
+            (
+                ConsumerFact::Regex("x.*".into(), Some(regex)),
+                "00100001670003782e2a",
+                "00000202740000000000000003000000000000000500".to_owned(),
+            ),
+        ] {
+            let encoded = ConsumerRecord::new(&"g".into(), fact).encode();
+            assert_eq!((&*hex(&encoded.0), hex(&encoded.1.expect("no tombstone"))), (key, value));
+        }
+        let taken_back = ConsumerRecord::new(&"g".into(), ConsumerFact::PartitionMetadata(false)).encode();
+        assert_eq!((&*hex(&taken_back.0), taken_back.1), ("0004000167", None));
     }
 
     #[test]

@@ -142,7 +142,50 @@ pub(super) fn group_spec<'a>(facts: &'a Facts, image: &MetadataImage) -> GroupSp
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::ConsumerFact;
     use super::*;
+    use crate::metadata::{BrokerRecord, MetadataRecord, PartitionRecord, TopicRecord};
+    use crate::types::Uuid;
+
+    #[test]
+    fn a_groups_topics_have_kafkas_hash() {
+        let mut image = MetadataImage::new("cluster".into(), Arc::default());
+        let mut apply = |record| {
+            image.apply(&record).expect("consistent");
+        };
+        for (id, rack) in [(1, "a"), (2, "b")] {
+            apply(MetadataRecord::Broker(BrokerRecord {
+                id,
+                incarnation: Uuid::ZERO,
+                epoch: 0,
+                endpoints: Vec::new(),
+                rack: Some(rack.into()),
+                fenced: false,
+            }));
+        }
+        let topic = Uuid([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+        apply(MetadataRecord::Topic(TopicRecord { name: "orders".into(), id: topic }));
+        for (index, replicas) in [vec![2, 1], vec![2]].into_iter().enumerate() {
+            let replicas: Arc<[i32]> = replicas.into();
+            apply(MetadataRecord::Partition(PartitionRecord {
+                partition: PartitionId { topic, index: index as i32 },
+                isr: replicas.clone(),
+                replicas,
+                leader: None,
+                leader_epoch: 0,
+                partition_epoch: 0,
+            }));
+        }
+        let orders = image.topic("orders").expect("just made");
+        // As the library that Kafka 4.3.1 uses answers for the same fields.
+        assert_eq!(topic_hash(orders, &image) as i64, -6381203708721826188);
+        let subscribed_topics = ["gone".into(), "orders".into()].into();
+        let metadata = MemberMetadata { subscribed_topics, ..MemberMetadata::default() };
+        let mut facts = Facts::default();
+        assert_eq!(metadata_hash(&facts, &image), 0);
+        facts.replay(&ConsumerFact::Member("m".into(), Some(metadata)));
+        assert_eq!(metadata_hash(&facts, &image), -602214421160321675);
+    }
 
     fn matches(pattern: &str, topic: &str) -> bool {
         compile(pattern).expect("valid").is_match(topic)
