@@ -8,6 +8,7 @@ mod declared;
 #[path = "../wire/generate.rs"]
 #[allow(dead_code)]
 mod generate;
+mod group_record;
 mod mutate;
 mod record_batch;
 mod targets;

@@ -7,6 +7,7 @@ use gannet::protocol::{MetadataRecord, api, decode_header};
 use crate::allocation::peak_bytes_of;
 use crate::declared::{Declared, Kind, all};
 use crate::generate::{Random, body};
+use crate::group_record::{group_record, group_record_seeds};
 use crate::record_batch::{record_batch, record_batch_seeds};
 
 pub struct Target {
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "response", run: response, seeds: response_seeds },
     Target { name: "metadata_record", run: metadata_record, seeds: metadata_record_seeds },
     Target { name: "record_batch", run: record_batch, seeds: record_batch_seeds },
+    Target { name: "group_record", run: group_record, seeds: group_record_seeds },
 ];
 
 /// The smallest elements take about 3 bytes on the wire and 56 in memory; a growing vector holds three times its length.
