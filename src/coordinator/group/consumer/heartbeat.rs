@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::assignor::Assignment;
 use super::group::{Awaited, ConsumerGroup, Moment};
-use super::member::{LEAVE_EPOCH, Member, MemberMetadata, STATIC_LEAVE_EPOCH};
+use super::member::{CurrentAssignment, LEAVE_EPOCH, Member, MemberMetadata, MemberState, STATIC_LEAVE_EPOCH};
 use super::record::{by_topic, of_topics};
 use super::request::{ConsumerHeartbeatReply, ConsumerHeartbeatRequest};
 use super::subscription::compile;
@@ -15,6 +15,11 @@ use crate::error_code::ErrorCode;
 
 /// The first version in which the client draws the member id (KIP-1082).
 const CLIENT_DRAWS_MEMBER_ID: i16 = 1;
+
+/// Between heartbeats of a member that waits for partitions of others.
+const WAITING_HEARTBEAT_MIN_MS: i32 = 300;
+/// And this much more for each member that the group has.
+const WAITING_HEARTBEAT_PER_MEMBER_MS: i32 = 2;
 
 impl ConsumerHeartbeatRequest {
     pub fn is_leave(&self) -> bool {
@@ -138,9 +143,21 @@ impl ConsumerGroup {
             error_message: None,
             member: Some(member.clone()),
             member_epoch: current.epoch,
-            heartbeat_interval_ms: moment.config.consumer_heartbeat_interval_ms,
+            heartbeat_interval_ms: self.heartbeat_interval_ms(moment, current),
             assignment: told_all.then(|| by_topic(current.assigned.keys().copied())),
         })
+    }
+
+    /// Partitions that were given up are read by nobody until the next heartbeat of the member that waits for them. So it
+    /// comes back soon; in a large group less so, lest heartbeats be all that the group's core does.
+    fn heartbeat_interval_ms(&self, moment: &Moment, current: &CurrentAssignment) -> i32 {
+        let interval_ms = moment.config.consumer_heartbeat_interval_ms;
+        if self.is_assigned() && current.state != MemberState::UnreleasedPartitions {
+            return interval_ms;
+        }
+        let members = i32::try_from(self.facts.members.len()).unwrap_or(i32::MAX);
+        interval_ms
+            .min(members.saturating_mul(WAITING_HEARTBEAT_PER_MEMBER_MS).saturating_add(WAITING_HEARTBEAT_MIN_MS))
     }
 
     fn sender(&self, request: &ConsumerHeartbeatRequest, owned: Option<&Assignment>) -> Result<Sender, Refusal> {

@@ -64,6 +64,18 @@ fn a_second_member_gets_its_share_only_after_the_first_gave_it_up() {
 }
 
 #[test]
+fn a_member_that_waits_for_partitions_of_others_comes_back_soon() {
+    let mut world = World::of(&[("orders", 4)]);
+    let (mut a, mut b) = (consumer("a", &["orders"]), consumer("b", &["orders"]));
+    assert_eq!(a.beat(&mut world).heartbeat_interval_ms, 5_000);
+    world.pass_ms(10);
+    assert_eq!(b.beat(&mut world).heartbeat_interval_ms, 304);
+    a.beat(&mut world);
+    assert_eq!(a.beat(&mut world).heartbeat_interval_ms, 5_000);
+    assert_eq!(b.beat(&mut world).heartbeat_interval_ms, 5_000);
+}
+
+#[test]
 fn a_heartbeat_in_a_wrong_epoch_is_fenced() {
     let mut world = World::of(&[("orders", 2)]);
     let (mut a, mut b) = (consumer("a", &["orders"]), consumer("b", &["orders"]));

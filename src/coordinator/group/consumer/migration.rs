@@ -132,7 +132,7 @@ impl ConsumerGroup {
         Downgrade { record, protocols }
     }
 
-    /// The members have not all been assigned what the group's present epoch asks for.
+    /// The target is the one that the group's present epoch asks for.
     pub(super) fn is_assigned(&self) -> bool {
         self.facts.target_epoch.epoch >= self.facts.epoch.epoch
     }
