@@ -47,8 +47,6 @@ settings! {
         consumer_assignors: Vec<String> = "group.consumer.assignors" List, Some("uniform,range"), OneOf(&["uniform", "range"]), Medium, [];
         /// Which protocol a live group may move to when members of the other one join.
         consumer_migration_policy: MigrationPolicy = "group.consumer.migration.policy" String, Some("bidirectional"), OneOf(MigrationPolicy::WORDS), Medium, [];
-        /// How often a group's regular expressions are compared with the topics even if none came or went.
-        consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms" Int, Some("600000"), AtLeast(1), Medium, [];
     }
 }
 

@@ -117,12 +117,17 @@ const GROUPS: &[Group] = &[
         note: "it belongs to how Kafka's own coordinator is built: here each core coordinates its groups, and a commit is answered as soon as it is durable",
         prefixes: &["group.coordinator."],
         names: &[
-            "group.consumer.assignment.interval.ms", "group.consumer.max.assignment.interval.ms",
+            "group.consumer.assignor.offload.enable", "group.consumer.max.assignment.interval.ms",
             "group.consumer.min.assignment.interval.ms", "group.coordinator.append.linger.ms",
             "group.coordinator.cached.buffer.max.bytes", "group.coordinator.rebalance.protocols",
             "offsets.commit.required.acks", "offsets.commit.timeout.ms", "offsets.load.buffer.size",
             "offsets.topic.compression.codec",
         ],
+    },
+    Group {
+        note: "a group's patterns are matched with the topics' names whenever topics have come or gone",
+        prefixes: &[],
+        names: &["group.consumer.regex.refresh.interval.ms"],
     },
     Group {
         note: "share and streams groups are not offered yet",

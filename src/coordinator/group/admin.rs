@@ -6,6 +6,7 @@ use super::{
     ListRequest, ListedGroup,
 };
 use crate::error_code::ErrorCode;
+use crate::protocol::consumer_protocol::CONSUMER_PROTOCOL_TYPE;
 
 impl Group {
     /// Nobody is a member.
@@ -26,7 +27,7 @@ impl Group {
     fn listed(&self, id: &GroupId) -> ListedGroup {
         let (protocol_type, state, group_type) = match self {
             Group::Classic(group) => (group.protocol_type.clone().unwrap_or_default(), group.state.name(), "classic"),
-            Group::Consumer(group) => (super::classic::CONSUMER_PROTOCOL_TYPE.into(), group.state(), "consumer"),
+            Group::Consumer(group) => (CONSUMER_PROTOCOL_TYPE.into(), group.state(), "consumer"),
         };
         ListedGroup { group: id.clone(), protocol_type, state, group_type }
     }

@@ -28,11 +28,9 @@ use super::{
 };
 use crate::config::{BrokerConfig, GroupConfig};
 use crate::error_code::ErrorCode;
+use crate::protocol::consumer_protocol::CONSUMER_PROTOCOL_TYPE;
 use crate::protocol::{Reader, Wire};
 use crate::types::{Deadline, Map, Time, Timestamp};
-
-/// The protocol type of consumers: the one whose subscriptions are understood here.
-pub const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClassicState {
