@@ -122,9 +122,8 @@ pub const APIS: &[ApiRange] = &[
     ApiRange::of::<UpdateFeaturesRequest>(ApiKey::UpdateFeatures, "UpdateFeatures"),
     ApiRange::of::<DescribeClusterRequest>(ApiKey::DescribeCluster, "DescribeCluster"),
     ApiRange::of::<DescribeProducersRequest>(ApiKey::DescribeProducers, "DescribeProducers"),
-    ApiRange::of::<ConsumerGroupHeartbeatRequest>(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat")
-        .unanswered(),
-    ApiRange::of::<ConsumerGroupDescribeRequest>(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe").unanswered(),
+    ApiRange::of::<ConsumerGroupHeartbeatRequest>(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat"),
+    ApiRange::of::<ConsumerGroupDescribeRequest>(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe"),
     ApiRange::of::<ListConfigResourcesRequest>(ApiKey::ListConfigResources, "ListConfigResources"),
     ApiRange::of::<DescribeTopicPartitionsRequest>(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions"),
 ];
