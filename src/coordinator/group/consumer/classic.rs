@@ -170,7 +170,11 @@ impl ConsumerGroup {
 
     /// Heartbeat: whether the member has to join again, to give something up or to get something.
     pub(super) fn classic_heartbeat(&mut self, moment: &Moment, request: &HeartbeatRequest) -> Result<(), Refusal> {
-        let member = self.classic_member(&request.member, request.instance.as_deref(), request.generation)?;
+        self.classic_member(&request.member, request.instance.as_deref(), request.generation)?;
+        // Nobody else may be left to ask for the next assignment.
+        self.update_epoch(moment, false);
+        self.update_target(moment);
+        let member = &self.facts.members[&request.member];
         let session_timeout_ms = member.metadata.classic.as_ref().expect("just checked").session_timeout_ms;
         let rebalances = match member.current.state {
             _ if member.current.epoch < self.facts.target_epoch.epoch => true,

@@ -174,7 +174,8 @@ impl ConsumerGroup {
             None => Err(unknown_instance(instance)),
             Some(former) if joins => {
                 let known = &self.facts.members[former];
-                if known.metadata.classic.is_none() && known.current.epoch != STATIC_LEAVE_EPOCH {
+                let is_released = known.current.epoch == STATIC_LEAVE_EPOCH || *former == request.member;
+                if known.metadata.classic.is_none() && !is_released {
                     let message = format!(
                         "Static member {} with instance id {instance} cannot join the group because the instance id is \
                          owned by {former} member.",

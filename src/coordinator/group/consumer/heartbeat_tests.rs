@@ -150,6 +150,18 @@ fn a_static_member_comes_back_to_what_it_had_and_nobody_else_notices() {
 }
 
 #[test]
+fn a_static_member_that_was_fenced_joins_again_under_its_own_id() {
+    let mut world = World::of(&[("orders", 2)]);
+    let mut a = consumer("a", &["orders"]).is_static("one");
+    a.beat(&mut world);
+    a.epoch = 7;
+    assert_eq!(a.beat(&mut world).error_code, ErrorCode::FencedMemberEpoch);
+    assert_eq!(a.beat(&mut world).error_code, ErrorCode::None);
+    assert_eq!(a.owned, world.partitions("orders", 0..2));
+    assert_eq!(world.facts(), world.replayed());
+}
+
+#[test]
 fn a_static_member_that_does_not_come_back_is_gone_after_its_session() {
     let mut world = World::of(&[("orders", 2)]);
     let mut a = consumer("a", &["orders"]).with_instance("one");

@@ -319,6 +319,21 @@ fn a_classic_member_joins_a_group_of_the_consumer_protocol_and_shares() {
 }
 
 #[test]
+fn classic_members_that_are_left_alone_share_what_is_free_though_the_group_may_not_go_back() {
+    let mut world = world(MigrationPolicy::Upgrade);
+    let mut old = alone(&mut world, classic());
+    let mut new = consumer("new", &["orders"]);
+    new.beat(&mut world);
+    old.join_and_sync(&mut world);
+    new.beat(&mut world);
+    new.leave(&mut world, -1);
+    world.pass_ms(10);
+    assert_eq!(old.heartbeat(&mut world), ErrorCode::RebalanceInProgress);
+    old.join_and_sync(&mut world);
+    assert_eq!(old.owned, world.partitions("orders", 0..4));
+}
+
+#[test]
 fn a_classic_member_that_does_not_come_when_called_is_gone() {
     let mut world = world(MigrationPolicy::Bidirectional);
     let mut new = consumer("new", &["orders"]);

@@ -87,7 +87,7 @@ impl Play {
                 let request = if terse { consumer.sign_of_life() } else { consumer.request() };
                 let reply = world.heartbeat(request);
                 match reply.error_code {
-                    // Somebody else has its name: it starts again under another id, as a new process would.
+                    // Somebody else has its name.
                     ErrorCode::FencedInstanceId | ErrorCode::UnreleasedInstanceId => consumer.lose_all(),
                     _ if lost => {}
                     _ => consumer.hear(&reply),
