@@ -14,7 +14,7 @@ use crate::config::GroupConfig;
 use crate::coordinator::Refusal;
 use crate::coordinator::group::{GroupId, MemberId};
 use crate::error_code::ErrorCode;
-use crate::metadata::MetadataImage;
+use crate::metadata::{ConfigResource, MetadataImage};
 use crate::types::{Deadline, PartitionId, Time};
 
 /// Regular expressions are matched with all topics anew only so often, however many topics come and go.
@@ -29,6 +29,22 @@ pub struct Moment<'a> {
     pub now: Time,
     pub image: &'a MetadataImage,
     pub config: &'a GroupConfig,
+}
+
+impl Moment<'_> {
+    /// Without a heartbeat for this long a member of the group is gone.
+    pub(super) fn session_timeout_ms(&self, group: &GroupId) -> i32 {
+        self.set_for(group, "consumer.session.timeout.ms").unwrap_or(self.config.consumer_session_timeout_ms)
+    }
+
+    pub(super) fn heartbeat_interval_ms(&self, group: &GroupId) -> i32 {
+        self.set_for(group, "consumer.heartbeat.interval.ms").unwrap_or(self.config.consumer_heartbeat_interval_ms)
+    }
+
+    /// A setting of this one group, if it was given one (KIP-848); checked when it was.
+    fn set_for(&self, group: &GroupId, key: &str) -> Option<i32> {
+        self.image.configs_of(&ConfigResource::Group(group.clone()))?.get(key)?.parse().ok()
+    }
 }
 
 /// What is waited for of a member.

@@ -133,7 +133,7 @@ impl ConsumerGroup {
         self.update_epoch(moment, change.subscription || change.assignor || resolved);
         self.update_target(moment);
         self.reconcile(moment, member, owned.as_ref(), change.subscription);
-        self.start_awaiting(moment.now, member, Awaited::Heartbeat, moment.config.consumer_session_timeout_ms);
+        self.start_awaiting(moment.now, member, Awaited::Heartbeat, moment.session_timeout_ms(&self.id));
 
         let current = &self.facts.members[member].current;
         let assigned_changed = !current.assigned.keys().eq(before.current.assigned.keys());
@@ -151,7 +151,7 @@ impl ConsumerGroup {
     /// Partitions that were given up are read by nobody until the next heartbeat of the member that waits for them. So it
     /// comes back soon; in a large group less so, lest heartbeats be all that the group's core does.
     fn heartbeat_interval_ms(&self, moment: &Moment, current: &CurrentAssignment) -> i32 {
-        let interval_ms = moment.config.consumer_heartbeat_interval_ms;
+        let interval_ms = moment.heartbeat_interval_ms(&self.id);
         if self.is_assigned() && current.state != MemberState::UnreleasedPartitions {
             return interval_ms;
         }

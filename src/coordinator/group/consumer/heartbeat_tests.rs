@@ -5,6 +5,7 @@ use super::testing::*;
 use super::*;
 use crate::config::BrokerConfig;
 use crate::coordinator::group::{CommitPartition, CommitTopic};
+use crate::metadata::{ConfigRecord, ConfigResource, MetadataRecord};
 
 fn told(reply: &ConsumerHeartbeatReply) -> Option<Assignment> {
     let topics = reply.assignment.as_ref()?.iter();
@@ -185,6 +186,20 @@ fn a_member_not_heard_of_for_a_session_is_gone() {
     }
     assert_eq!(b.owned, world.partitions("orders", 0..2));
     assert_eq!(world.heartbeat(a.sign_of_life()).error_code, ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn a_group_may_have_a_session_and_an_interval_of_its_own() {
+    let mut world = World::of(&[("orders", 2)]);
+    for (key, value) in [("consumer.session.timeout.ms", "50000"), ("consumer.heartbeat.interval.ms", "9000")] {
+        let (resource, key, value) = (ConfigResource::Group(GROUP.into()), key.to_owned(), Some(value.to_owned()));
+        world.image.apply(&MetadataRecord::Config(ConfigRecord { resource, key, value })).expect("a setting");
+    }
+    assert_eq!(consumer("a", &["orders"]).beat(&mut world).heartbeat_interval_ms, 9_000);
+    world.pass_ms(49_000);
+    assert_eq!(world.describe().members.len(), 1);
+    world.pass_ms(2_000);
+    assert_eq!(world.describe().state, "Empty");
 }
 
 #[test]
