@@ -153,7 +153,7 @@ fn a_static_member_comes_back_to_what_it_had_and_nobody_else_notices() {
 #[test]
 fn a_static_member_that_was_fenced_joins_again_under_its_own_id() {
     let mut world = World::of(&[("orders", 2)]);
-    let mut a = consumer("a", &["orders"]).is_static("one");
+    let mut a = consumer("a", &["orders"]).with_instance("one");
     a.beat(&mut world);
     a.epoch = 7;
     assert_eq!(a.beat(&mut world).error_code, ErrorCode::FencedMemberEpoch);
