@@ -96,7 +96,11 @@ impl Core {
                 Effect::Respond { connection, response } => self.responses.push((connection, response)),
                 Effect::Commit { commit, .. } => self.committing.push_back(commit),
                 Effect::Write { operation, .. } | Effect::File { operation, .. } => self.done.push(operation),
-                Effect::Close { .. } | Effect::Send { .. } | Effect::Read { .. } | Effect::Space { .. } => {
+                Effect::Close { .. }
+                | Effect::Send { .. }
+                | Effect::Read { .. }
+                | Effect::Space { .. }
+                | Effect::Compact { .. } => {
                     panic!("not in this bench: {effect:?}")
                 }
             }

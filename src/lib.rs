@@ -36,6 +36,8 @@
 //! 9. Iteration order is part of behaviour: no randomly seeded hash map in deciding rooms.
 //! 10. A broker that comes back from a crash leads under a new leader epoch.
 //! 11. A journal file is used again only after all it holds is in the segments, synced, and a checkpoint table says so.
+//! 12. A log's start is on stable storage before anything below it goes, and no segment goes or changes that a recovery
+//!     would still look for. A compacted segment ends where the next one begins.
 
 pub mod config;
 pub mod error_code;

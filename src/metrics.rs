@@ -83,6 +83,10 @@ metrics! {
         parked_fetches,
         /// Segments that retention or a deletion of records took away.
         removed_segments,
+        /// Logs compacted.
+        compactions,
+        /// Bytes of the segments that compaction made.
+        compacted_bytes,
         /// Batches found damaged by a read.
         corrupt_batches,
         /// Journal commits made durable.

@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::StartProblem;
 use crate::config::Properties;
-use crate::log::SegmentFile;
+use crate::log::{SegmentFile, SwapFile};
 use crate::reactor::{DELETED_SUFFIX, replace};
 use crate::shard::FoundPartition;
 use crate::types::Uuid;
@@ -157,14 +157,19 @@ pub fn list(dir: &LogDir) -> Result<Vec<FoundPartition>, StartProblem> {
 }
 
 fn partition(path: &str, topic: String, index: i32) -> io::Result<FoundPartition> {
-    let mut segments = Vec::new();
+    let (mut segments, mut swaps) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(is_left_over) {
             std::fs::remove_file(entry.path())?;
             continue;
         }
-        let Some(base_offset) = entry.file_name().to_str().and_then(segment_offset) else { continue };
+        let name = entry.file_name();
+        if let Some(base_offset) = name.to_str().and_then(|name| segment_offset(name.strip_suffix(".swap")?)) {
+            swaps.push(swap_file(&entry.path(), base_offset)?);
+            continue;
+        }
+        let Some(base_offset) = name.to_str().and_then(segment_offset) else { continue };
         segments.push(SegmentFile { base_offset, size: entry.metadata()?.len() });
     }
     let metadata = match std::fs::read_to_string(format!("{path}/partition.metadata")) {
@@ -172,7 +177,24 @@ fn partition(path: &str, topic: String, index: i32) -> io::Result<FoundPartition
         text => text.unwrap_or_default(),
     };
     let topic_id = metadata.lines().find_map(|line| line.strip_prefix("topic_id:")?.trim().parse().ok());
-    Ok(FoundPartition { directory: path.into(), topic, index, topic_id, segments })
+    Ok(FoundPartition { directory: path.into(), topic, index, topic_id, segments, swaps })
+}
+
+/// Where a compacted segment ends, by the headers of its batches. It was synced before it got this name.
+fn swap_file(path: &Path, base_offset: i64) -> io::Result<SwapFile> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let (mut position, mut end_offset) = (0, base_offset);
+    while position < size {
+        let mut header = [0; SwapFile::HEADER_BYTES];
+        file.seek(io::SeekFrom::Start(position))?;
+        file.read_exact(&mut header)?;
+        let extent = SwapFile::extent(&header);
+        let (length, next_offset) =
+            extent.ok_or_else(|| io::Error::other(format!("{} is damaged at {position}", path.display())))?;
+        (position, end_offset) = (position + length, next_offset);
+    }
+    Ok(SwapFile { base_offset, end_offset, size })
 }
 
 /// Files that only wait to be deleted, or that were never finished.
@@ -264,6 +286,8 @@ mod tests {
         write("orders-3/00000000000000000042.log", "12345");
         write("orders-3/00000000000000000042.index", "");
         write("orders-3/42.log", "");
+        write("orders-3/00000000000000000007.log.cleaned", "x");
+        write("orders-3/00000000000000000007.index.deleted", "x");
         write("orders-3/partition.metadata", &format!("version: 0\ntopic_id: {}\n", Uuid::from_random(9)));
         write("old-1.0000-delete/00000000000000000000.log", "");
         let found = list(&dir).expect("readable");
@@ -271,8 +295,31 @@ mod tests {
         assert_eq!((found[0].topic.as_str(), found[0].index), ("orders", 3));
         assert_eq!(found[0].topic_id, Some(Uuid::from_random(9)));
         assert_eq!(found[0].segments, [SegmentFile { base_offset: 42, size: 5 }]);
+        let left = std::fs::read_dir(&*found[0].directory).expect("readable").count();
+        assert_eq!(left, 4, "what was never finished and what waits to be deleted is deleted");
         assert_eq!((found[1].topic_id, found[1].segments.len()), (None, 0));
         assert!(!Path::new(&format!("{}/old-1.0000-delete", dir.path)).exists());
+    }
+
+    #[test]
+    fn a_swap_file_tells_how_far_it_reaches() {
+        let (_keep, dir) = log_dir();
+        let batch = |base_offset: i64, last_offset_delta: i32| {
+            let mut header = [0u8; SwapFile::HEADER_BYTES];
+            header[..8].copy_from_slice(&base_offset.to_be_bytes());
+            header[8..12].copy_from_slice(&(SwapFile::HEADER_BYTES as i32 - 12).to_be_bytes());
+            header[16] = 2;
+            header[23..27].copy_from_slice(&last_offset_delta.to_be_bytes());
+            header.to_vec()
+        };
+        std::fs::create_dir(format!("{}/orders-0", dir.path)).expect("made");
+        let path = format!("{}/orders-0/{:020}.log.swap", dir.path, 40);
+        std::fs::write(&path, [batch(42, 3), batch(60, 9)].concat()).expect("written");
+        let found = list(&dir).expect("readable");
+        assert_eq!(found[0].swaps, [SwapFile { base_offset: 40, end_offset: 70, size: 122 }]);
+        assert!(found[0].segments.is_empty());
+        std::fs::write(&path, [batch(42, 3), vec![0; 61]].concat()).expect("written");
+        assert!(list(&dir).err().expect("damaged").0.contains("log.swap is damaged at 61"));
     }
 
     #[test]

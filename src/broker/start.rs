@@ -166,14 +166,19 @@ fn carry_out_one(partition: &RecoveredPartition) -> io::Result<bool> {
     if *is_new {
         create_directory(directory, id.topic)?;
     }
+    for swap in &log.swaps {
+        changed = true;
+        for base_offset in &swap.covers {
+            remove_segment(directory, *base_offset)?;
+        }
+        // The swap file keeps its name until nothing that it stands for can come back.
+        File::open(&**directory)?.sync_all()?;
+        let from = segment_path(directory, swap.base_offset, FileKind::SwapLog);
+        std::fs::rename(from, segment_path(directory, swap.base_offset, FileKind::Log))?;
+    }
     for base_offset in &log.delete {
         changed = true;
-        for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
-            match std::fs::remove_file(segment_path(directory, *base_offset, kind)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+        remove_segment(directory, *base_offset)?;
     }
     let active = segment_path(directory, log.active.base_offset, FileKind::Log);
     let size = match std::fs::metadata(&active) {
@@ -195,6 +200,17 @@ fn carry_out_one(partition: &RecoveredPartition) -> io::Result<bool> {
     let written = file.get_ref().metadata()?.len();
     assert!(written == log.active.size, "the plan counts what it keeps and appends");
     Ok(true)
+}
+
+/// A segment and its index files.
+fn remove_segment(directory: &str, base_offset: Offset) -> io::Result<()> {
+    for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
+        match std::fs::remove_file(segment_path(directory, base_offset, kind)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Everything in the log directories, one flush for each file system.

@@ -62,6 +62,12 @@ settings! {
         producer_id_expiration_ms: i32 = "producer.id.expiration.ms" Int, Some("86400000"), AtLeast(1), Low, [];
         /// How often segments past their retention are looked for.
         log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms" Long, Some("300000"), AtLeast(1), Medium, [];
+        /// How long compaction waits before it looks again when no log was dirty enough.
+        log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms" Long, Some("15000"), AtLeast(0), Medium, [];
+        /// Memory for the keys of logs that are being compacted, shared out among the cores; at most an eighth of a core's memory.
+        log_cleaner_dedupe_buffer_size: u64 = "log.cleaner.dedupe.buffer.size" Long, Some("134217728"), AtLeast(4096), Medium, [];
+        /// What compaction reads and writes at most, over all cores, so that clients keep their latency.
+        log_cleaner_io_max_bytes_per_second: u64 = "log.cleaner.io.max.bytes.per.second" Long, Some("67108864"), AtLeast(1), Medium, [];
     }
     besides {
         /// What topics get that do not say otherwise: from `log.…` and the like.

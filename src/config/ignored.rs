@@ -87,9 +87,7 @@ const GROUPS: &[Group] = &[
         note: "compaction takes a share of each core by itself",
         prefixes: &[],
         names: &[
-            "log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.enable",
-            "log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size", "log.cleaner.io.max.bytes.per.second",
-            "log.cleaner.threads",
+            "log.cleaner.enable", "log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size", "log.cleaner.threads",
         ],
     },
     Group {

@@ -2,7 +2,10 @@
 //! does not know roles, and names what should be read or written as values; others do it.
 
 mod cleaning_table;
+mod compaction;
+mod dirtiness;
 mod epochs;
+mod key_offsets;
 mod producers;
 mod recovery;
 mod retention;
@@ -15,9 +18,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use cleaning_table::{CleaningPoint, CleaningTableError, START_CLEANING, decode_cleaning, encode_cleaning};
+pub use compaction::{Compaction, CompactionError, CompactionStep, Replacement};
+pub use dirtiness::Dirtiness;
 pub use epochs::LeaderEpochs;
 pub use producers::{Producers, Sequence, SequencedBatch};
-pub use recovery::{FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, recover};
+pub use recovery::{FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, Swap, SwapFile, recover};
 pub use retention::Retention;
 pub use segment::{Life, SEGMENT_BYTES_LIMIT, Segment};
 pub use state::LogState;
@@ -430,7 +435,10 @@ impl Log {
         header.base_offset >= base_offset
             && header.next_offset() <= end
             && header.last_offset() >= header.base_offset
-            && expected.is_none_or(|expected| expected == header.base_offset)
+            && expected.is_none_or(|expected| match base_offset < self.cleaning.holes_below {
+                true => expected <= header.base_offset,
+                false => expected == header.base_offset,
+            })
             && self.segments[index].last_offset_at(position).is_none_or(|last| last == header.last_offset())
             && epoch.is_none_or(|epoch| epoch == header.partition_leader_epoch)
     }

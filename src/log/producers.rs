@@ -111,6 +111,12 @@ impl Producers {
         });
     }
 
+    /// The last offset of each producer that is remembered.
+    pub fn last_offsets(&self) -> Map<ProducerId, Offset> {
+        let last = |state: &ProducerState| state.batches.last().expect("a remembered producer has a batch").last_offset;
+        self.states.iter().map(|(id, state)| (*id, last(state))).collect()
+    }
+
     pub fn insert(&mut self, id: ProducerId, state: ProducerState) {
         assert!(!state.batches.is_empty() && state.batches.len() <= BATCHES_REMEMBERED);
         self.states.insert(id, state);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::cleaning_table::CleaningPoint;
 use super::state::LogState;
-use crate::record::{self, RecordBatch};
+use crate::record::{self, BatchHeader, RecordBatch};
 use crate::types::Offset;
 
 /// A `.log` file and its length in bytes.
@@ -15,6 +15,34 @@ use crate::types::Offset;
 pub struct SegmentFile {
     pub base_offset: Offset,
     pub size: u64,
+}
+
+/// A `.log.swap` file: a whole compacted segment that had not yet taken the place of the old ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapFile {
+    pub base_offset: Offset,
+    /// The offset after its last batch: it stands for all segments that begin below.
+    pub end_offset: Offset,
+    pub size: u64,
+}
+
+impl SwapFile {
+    /// So much of a batch tells where the next one begins.
+    pub const HEADER_BYTES: usize = record::HEADER_BYTES;
+
+    /// Of a batch: its size, and the offset after it. `None` if this is no header of one.
+    pub fn extent(header: &[u8]) -> Option<(u64, Offset)> {
+        let header = BatchHeader::parse(header)?;
+        let is_batch = header.magic == 2 && header.size() >= record::HEADER_BYTES;
+        is_batch.then(|| (header.size() as u64, header.next_offset()))
+    }
+}
+
+/// What finishes a replacement: these segments go, with their index files, and the swap file gets the name of the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swap {
+    pub base_offset: Offset,
+    pub covers: Vec<Offset>,
 }
 
 /// Where recovery resumes one log.
@@ -37,15 +65,18 @@ pub struct FoundLog<'a> {
     pub checkpoint: Option<&'a LogCheckpoint>,
     pub cleaning: CleaningPoint,
     pub files: Vec<SegmentFile>,
+    pub swaps: Vec<SwapFile>,
     /// Its batches in the journal in append order, those already in the segments included.
     pub entries: Vec<RecordBatch>,
 }
 
-/// The plan: delete, cut, append; then `state`, `sealed` and `active` describe the log.
+/// The plan: swap, delete, cut, append; then `state`, `sealed` and `active` describe the log.
 #[derive(Debug)]
 pub struct RecoveredLog {
     pub state: LogState,
     pub sealed: Vec<SegmentFile>,
+    /// Replacements that a crash interrupted; to be finished before anything else.
+    pub swaps: Vec<Swap>,
     /// Its size counts `append`.
     pub active: SegmentFile,
     /// Segments that lie wholly beyond the checkpoint, whose content comes out of the journal again, and those wholly below
@@ -65,6 +96,7 @@ impl RecoveredLog {
         RecoveredLog {
             state: LogState::default(),
             sealed: Vec::new(),
+            swaps: Vec::new(),
             active: SegmentFile { base_offset: 0, size: 0 },
             delete: Vec::new(),
             keep: 0,
@@ -124,8 +156,9 @@ impl fmt::Display for RecoveryError {
 
 /// Plans the recovery of one partition. `read` gives the content of a segment for a log that no checkpoint knows.
 pub fn recover(found: FoundLog, read: &mut dyn FnMut(Offset) -> Bytes) -> Result<RecoveredLog, RecoveryError> {
-    let FoundLog { checkpoint, cleaning, mut files, entries } = found;
+    let FoundLog { checkpoint, cleaning, mut files, swaps, entries } = found;
     files.sort_by_key(|file| file.base_offset);
+    let swaps = swaps.into_iter().map(|swap| finish(swap, &mut files)).collect();
     let (mut state, base_offset, keep, written_offset) = match checkpoint {
         Some(checkpoint) => {
             let state = LogState::decode(&checkpoint.state).ok_or(RecoveryError::StateUnreadable)?;
@@ -175,7 +208,7 @@ pub fn recover(found: FoundLog, read: &mut dyn FnMut(Offset) -> Bytes) -> Result
     (state.log_end_offset, state.durable_offset) = (log_end_offset, log_end_offset);
     state.log_start_offset = state.log_start_offset.max(cleaning.log_start_offset);
     if log_end_offset < state.log_start_offset {
-        return Ok(begun_anew(state, cleaning, &files));
+        return Ok(RecoveredLog { swaps, ..begun_anew(state, cleaning, &files) });
     }
     let index_is_stale = state.indexed_size != size;
     if index_is_stale {
@@ -191,7 +224,21 @@ pub fn recover(found: FoundLog, read: &mut dyn FnMut(Offset) -> Bytes) -> Result
         }
     }
     let active = SegmentFile { base_offset, size };
-    Ok(RecoveredLog { state, sealed, active, delete, keep, append, index_is_stale, cleaning })
+    Ok(RecoveredLog { state, sealed, swaps, active, delete, keep, append, index_is_stale, cleaning })
+}
+
+/// `files` as they are once this swap file has its place.
+fn finish(swap: SwapFile, files: &mut Vec<SegmentFile>) -> Swap {
+    let SwapFile { base_offset, end_offset, size } = swap;
+    let is_covered = |file: &mut SegmentFile| (base_offset..end_offset).contains(&file.base_offset);
+    let mut covers: Vec<_> = files.extract_if(.., is_covered).map(|file| file.base_offset).collect();
+    // Of a first segment that is gone already, index files may be left.
+    if covers.first() != Some(&base_offset) {
+        covers.insert(0, base_offset);
+    }
+    let place = files.partition_point(|file| file.base_offset < base_offset);
+    files.insert(place, SegmentFile { base_offset, size });
+    Swap { base_offset, covers }
 }
 
 /// Records that were acknowledged from memory were lost, and the log's start had passed them: nothing below it may come
@@ -316,5 +363,21 @@ mod tests {
         assert_eq!(recovered(4), (4, 9, vec![3], vec![0]), "a deletion that a crash undid is done again");
         assert_eq!(recovered(9), (9, 9, vec![], vec![0, 3]));
         assert_eq!(recovered(12), (12, 12, vec![], vec![0, 3, 7]), "what lay between was lost from memory");
+    }
+
+    #[test]
+    fn an_interrupted_replacement_is_finished() {
+        let mut checkpoint = checkpoint(100, 9, 9);
+        checkpoint.segment = 7;
+        let swap = SwapFile { base_offset: 0, end_offset: 5, size: 60 };
+        for left in [&[0, 3, 5, 7][..], &[3, 5, 7], &[5, 7]] {
+            let files = left.iter().map(|&base_offset| SegmentFile { base_offset, size: 100 }).collect();
+            let found = FoundLog { checkpoint: Some(&checkpoint), files, swaps: vec![swap], ..FoundLog::default() };
+            let recovered = recover(found, &mut nothing).expect("whole");
+            let covers = if left.contains(&3) { vec![0, 3] } else { vec![0] };
+            assert_eq!(recovered.swaps, [Swap { base_offset: 0, covers }]);
+            let sealed = [SegmentFile { base_offset: 0, size: 60 }, SegmentFile { base_offset: 5, size: 100 }];
+            assert_eq!((recovered.sealed, recovered.delete), (sealed.to_vec(), vec![]), "{left:?}");
+        }
     }
 }

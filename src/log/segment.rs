@@ -27,6 +27,7 @@ pub struct Segment {
     begun_ms: Option<Timestamp>,
     /// Its records cannot be read to find the largest timestamp.
     unreadable: bool,
+    last_offset: Option<Offset>,
 }
 
 /// How far a segment has come; the order is the order of its life.
@@ -68,6 +69,7 @@ impl Segment {
             life: Life::Active,
             begun_ms: None,
             unreadable: false,
+            last_offset: None,
         }
     }
 
@@ -90,6 +92,7 @@ impl Segment {
         let position = Position::try_from(self.size).expect("a segment is rolled before its positions overflow");
         self.size += header.size() as u64;
         self.first_timestamp.get_or_insert(header.max_timestamp);
+        self.last_offset = Some(header.last_offset());
         self.index_batch(header, u64::from(position), interval_bytes);
         position
     }
@@ -99,6 +102,9 @@ impl Segment {
         let index = &mut self.index;
         if position != index.covered {
             return;
+        }
+        if position == 0 {
+            self.first_timestamp.get_or_insert(header.max_timestamp);
         }
         let relative = u32::try_from(header.last_offset() - self.base_offset).expect("rolled before offsets overflow");
         if self.largest.is_none_or(|(largest, _)| header.max_timestamp > largest) {
@@ -155,6 +161,15 @@ impl Segment {
         self.is_indexed() || (self.life == Life::Sealed && self.largest.is_some())
     }
 
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable
+    }
+
+    /// Of what was appended since this segment was begun here.
+    pub fn last_offset(&self) -> Option<Offset> {
+        self.last_offset
+    }
+
     /// When this segment began, as far as this process knows.
     pub fn begun_ms(&mut self, now_ms: Timestamp) -> Timestamp {
         *self.begun_ms.get_or_insert(now_ms)
@@ -208,6 +223,8 @@ impl Segment {
             rising && inside && times_rising && offsets.len().is_multiple_of(8) && (size == 0 || !times.is_empty());
         self.index = Index { loaded: true, on_disk: size, ..Index::default() };
         if whole {
+            // The first entry is of the first few kilobytes: as good as the first batch.
+            self.first_timestamp = self.first_timestamp.or(times.first().map(|&(time, _)| time));
             self.largest = times.last().map(|&(time, relative)| (time, self.base_offset + Offset::from(relative)));
             self.index.offsets = read;
             self.index.times = times;

@@ -5,6 +5,7 @@ mod admission;
 mod background;
 mod clock;
 mod commit;
+mod compactor;
 mod connection;
 mod disk;
 mod doorbell;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::background::Background;
 use super::clock::Clock;
 use super::commit::{CommitMethod, Commits, JournalFile};
+use super::compactor::Compactor;
 use super::disk::space;
 use super::doorbell::{Bedside, Doorbell};
 use super::files::Reads;
@@ -119,6 +120,7 @@ pub struct Reactor<S> {
     commits: Commits,
     reads: Reads,
     background: Background,
+    compactor: Compactor,
     mailbox: Mailbox<Message>,
     doorbell: Doorbell,
     clock: Clock,
@@ -164,6 +166,7 @@ impl<S: Decide> Reactor<S> {
             commits,
             reads: Reads::new(config.open_files_max),
             background,
+            compactor: Compactor::new(config.doorbell.clone()),
             mailbox: config.mailbox,
             doorbell: config.doorbell,
             clock: config.clock,
@@ -251,7 +254,10 @@ impl<S: Decide> Reactor<S> {
 
     /// Something came in that the ring does not announce.
     fn has_inbox(&self) -> bool {
-        self.mailbox.has_messages() || self.commits.has_committed() || self.background.has_outcomes()
+        self.mailbox.has_messages()
+            || self.commits.has_committed()
+            || self.background.has_outcomes()
+            || self.compactor.has_outcomes()
     }
 
     /// The only wait of the loop: submits what was queued and sleeps until something happens or is due.
@@ -306,6 +312,7 @@ impl<S: Decide> Reactor<S> {
         while let Some((operation, outcome)) = background.take_outcome() {
             events.push(Event::Done { operation, outcome });
         }
+        events.extend(self.compactor.take_outcome());
         mailbox.take(MESSAGES_PER_TURN, &mut self.messages);
         events.extend(self.messages.drain(..).map(|(from, message)| Event::Message { from, message }));
     }
@@ -355,6 +362,7 @@ impl<S: Decide> Reactor<S> {
                     let space = space(&self.log_dirs[usize::from(log_dir)]);
                     self.events.push(Event::Space { log_dir, space });
                 }
+                Effect::Compact { operation, compaction, bytes } => self.compactor.begin(operation, compaction, bytes),
                 Effect::File { operation, change } => {
                     match &change {
                         FileChange::Delete { file } | FileChange::Put { file, .. } => reads.forget_file(file),
@@ -382,6 +390,7 @@ impl<S: Decide> Reactor<S> {
             && self.commits.in_flight() == 0
             && self.reads.is_quiet()
             && self.background.is_quiet()
+            && self.compactor.is_quiet()
             && self.mailbox.is_clear()
             && !self.mailbox.has_messages()
             && self.events.is_empty();

@@ -150,7 +150,7 @@ impl BatchBuilder {
     }
 }
 
-fn put_nullable(target: &mut Vec<u8>, bytes: Option<&[u8]>) {
+pub(super) fn put_nullable(target: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {
             varint::put(target, bytes.len() as i64);

@@ -5,6 +5,7 @@
 
 mod builder;
 mod compression;
+mod filtered;
 mod header;
 mod produced;
 mod records;
@@ -18,6 +19,7 @@ use crate::types::Offset;
 
 pub use builder::BatchBuilder;
 pub use compression::Compression;
+pub use filtered::{KeyedRecord, Retained, each_key, emptied, retain};
 pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, TimestampType, check_crc};
 pub use produced::{DECOMPRESSED_BYTES_MAX, ProduceRules, ProducedBatch, Rejection, StoredAs};
 pub use records::{Record, RecordHeader, Records, records};

@@ -79,7 +79,7 @@ impl Cleaning {
         self.wake_at = 0;
     }
 
-    fn wake_by(&mut self, at: Deadline) {
+    pub fn wake_by(&mut self, at: Deadline) {
         self.wake_at = self.wake_at.min(at);
     }
 }
@@ -87,7 +87,7 @@ impl Cleaning {
 impl Shard {
     /// A clean stop finds nothing of cleaning half done.
     pub(super) fn cleaning_is_quiet(&self) -> bool {
-        self.cleaning.writing.is_none()
+        self.cleaning.writing.is_none() && self.compacting.is_quiet()
     }
 
     /// Readers of this log below `offset` shall be out of range, for ever. `on_log_start_advanced` tells `token` when they are.
@@ -97,7 +97,7 @@ impl Shard {
         self.cleaning.waiters.push(Waiter { id, offset, token });
     }
 
-    fn want_point(&mut self, id: PartitionId, point: CleaningPoint) {
+    pub(super) fn want_point(&mut self, id: PartitionId, point: CleaningPoint) {
         self.cleaning.wanted.entry(id).or_default().merge(point);
         self.cleaning.wake();
     }
@@ -114,6 +114,7 @@ impl Shard {
             self.remove_segments(now, effects);
             self.check_retention(now, effects);
         }
+        self.tend_compaction(now, effects);
         let wake_at = self.cleaning.wake_at;
         if wake_at < Deadline::MAX && self.cleaning.timer_at.is_none_or(|timer_at| timer_at > wake_at) {
             self.cleaning.timer_at = Some(wake_at);
@@ -167,6 +168,7 @@ impl Shard {
             segment.give_up_age();
         }
         self.cleaning.unchecked.push_back(id);
+        self.compacting.look_at = 0;
         self.cleaning.wake();
     }
 
@@ -231,6 +233,9 @@ impl Shard {
         let mut ids: Vec<_> = self.cleaning.removing.iter().copied().collect();
         ids.sort_unstable();
         for id in ids {
+            if self.compacting.is_at(id) {
+                continue;
+            }
             let Some(partition) = self.partitions.get_mut(&id) else {
                 self.cleaning.removing.remove(&id);
                 continue;
@@ -253,7 +258,7 @@ impl Shard {
     }
 
     /// The files of one segment get their last names.
-    fn retire_files(&mut self, now: Time, log: &FileName, delay_ms: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn retire_files(&mut self, now: Time, log: &FileName, delay_ms: u64, effects: &mut Vec<Effect>) {
         let at = now.after_ms(delay_ms);
         for (kind, to) in FileKind::DELETED {
             let file = log.of_kind(kind);
@@ -279,6 +284,7 @@ impl Shard {
     pub(super) fn forget_cleaning(&mut self, id: PartitionId, directory: &str, effects: &mut Vec<Effect>) {
         self.cleaning.wanted.remove(&id);
         self.cleaning.removing.remove(&id);
+        self.compacting.forget(id);
         self.cleaning.deletions.retain(|(_, file)| &*file.directory != directory);
         let waiters = std::mem::take(&mut self.cleaning.waiters);
         let (gone, waiting): (Vec<Waiter>, Vec<Waiter>) = waiters.into_iter().partition(|waiter| waiter.id == id);

@@ -65,6 +65,9 @@ pub(super) enum IndexReader {
 pub(super) struct Cold {
     ahead: VecDeque<Ahead>,
     loaded_indexes: VecDeque<(PartitionId, Offset)>,
+    /// Files of this log are about to change their names: whoever wants to read them waits.
+    held: Option<PartitionId>,
+    held_scans: Vec<Scan>,
 }
 
 /// A chunk read before anybody asked for it.
@@ -233,6 +236,9 @@ impl Shard {
     }
 
     fn read_file(&mut self, mut scan: Scan, kind: FileKind, position: u64, length: u32, effects: &mut Vec<Effect>) {
+        if self.is_held(scan.partition) {
+            return self.cold.held_scans.push(scan);
+        }
         let directory = self.partitions[&scan.partition].directory.clone();
         let file = FileName { directory, base_offset: scan.segment, kind };
         scan.length = length;
@@ -278,10 +284,29 @@ impl Shard {
         }
     }
 
+    /// From now on no file of this log is begun to be read.
+    pub(super) fn hold_scans(&mut self, id: PartitionId) {
+        self.cold.held = Some(id);
+    }
+
+    pub(super) fn is_held(&self, id: PartitionId) -> bool {
+        self.cold.held == Some(id)
+    }
+
+    /// The files have their names: whoever waited looks anew where to read.
+    pub(super) fn release_scans(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.cold.held = None;
+        for scan in std::mem::take(&mut self.cold.held_scans) {
+            self.restart_scan(now, scan, effects);
+        }
+    }
+
     /// Looks anew where to read: an index was loaded, or the segment is not what it was.
     fn restart_scan(&mut self, now: Time, scan: Scan, effects: &mut Vec<Effect>) {
-        let (id, segment) = (scan.partition, scan.segment);
-        let log_start = self.partitions.get(&id).map_or(0, |partition| partition.log.log_start_offset());
+        let id = scan.partition;
+        let log = self.partitions.get(&id).map(|partition| &partition.log);
+        let log_start = log.map_or(0, |log| log.log_start_offset());
+        let segment = log.map_or(0, |log| log.segment_of(scan.segment));
         match scan.goal {
             Goal::Records(ref read) if read.offset < log_start => {
                 self.end_scan(now, scan, Err(ErrorCode::OffsetOutOfRange), effects);

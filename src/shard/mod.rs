@@ -6,6 +6,7 @@ mod append;
 mod cleaning;
 mod cold;
 mod commit;
+mod compacting;
 mod configs;
 mod connection;
 mod control;
@@ -100,6 +101,7 @@ pub struct Shard {
     storage: storage::Storage,
     cold: cold::Cold,
     cleaning: cleaning::Cleaning,
+    compacting: compacting::Compacting,
     timers: BTreeMap<(Deadline, u64), Timer>,
     next_token: u64,
     /// Requests that came before the broker's addresses of this start were known.
@@ -134,6 +136,7 @@ impl Shard {
     pub fn open(now: Time, start: ShardStart, effects: &mut Vec<Effect>) -> Shard {
         let storage = storage::Storage::new(&start.config, start.shards, start.checkpoint_path.clone());
         let cleaning = cleaning::Cleaning::new(now, start.cleaning_path.clone(), &start.config);
+        let compacting = compacting::Compacting::new(now, &start.config, start.shards, start.seed);
         let mut shard = Shard {
             id: start.id,
             shards: start.shards,
@@ -161,6 +164,7 @@ impl Shard {
             storage,
             cold: cold::Cold::default(),
             cleaning,
+            compacting,
             timers: BTreeMap::new(),
             next_token: 1,
             early: Vec::new(),
@@ -205,6 +209,7 @@ impl Shard {
             Event::Read { operation, bytes } => self.on_read(now, operation, bytes, effects),
             Event::Space { log_dir, space } => self.on_space(log_dir, space, effects),
             Event::Done { operation, outcome } => self.on_done(now, operation, outcome, effects),
+            Event::Compacted { operation, compaction } => self.on_compacted(operation, compaction),
         }
     }
 
@@ -244,6 +249,7 @@ impl Shard {
     pub fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.stopping = true;
         self.storage.begin_stop();
+        self.cleaning.wake();
         self.try_refused_again(effects);
         self.answer_parked_fetches(now, effects);
     }

@@ -12,7 +12,7 @@ use super::storage::to_journal;
 
 use crate::config::BrokerConfig;
 use crate::journal::{self, Checkpoint, CommitId, JournalError, JournalFileName, PartitionCheckpoint, Run};
-use crate::log::{self, CleaningPoint, FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile};
+use crate::log::{self, CleaningPoint, FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, SwapFile};
 use crate::metadata::{MetadataImage, MetadataRecord};
 use crate::record;
 use crate::types::{Map, Offset, PartitionId, ShardId, TopicId};
@@ -31,6 +31,8 @@ pub struct FoundPartition {
     pub topic_id: Option<TopicId>,
     /// Its `.log` files.
     pub segments: Vec<SegmentFile>,
+    /// Its `.log.swap` files.
+    pub swaps: Vec<SwapFile>,
 }
 
 impl FoundPartition {
@@ -117,13 +119,13 @@ pub fn recover(
     let (topic, index) = FoundPartition::parse_name(METADATA_DIRECTORY).expect("a partition's name");
     let directory = directories.take((topic, index), |_| true);
     let is_new = directory.is_none();
-    let (directory, segments) = match directory {
-        Some(found) => (found.directory, found.segments),
-        None => (format!("{}/{METADATA_DIRECTORY}", config.log_dirs[0]).into(), Vec::new()),
+    let (directory, files) = match directory {
+        Some(found) => (found.directory, (found.segments, found.swaps)),
+        None => (format!("{}/{METADATA_DIRECTORY}", config.log_dirs[0]).into(), Default::default()),
     };
     let id = PartitionId::METADATA;
     let known = Known { checkpoint: checkpoints.get(&id), cleaning: CleaningPoint::default(), entries: entries_of(id) };
-    let log = recover_log(known, &directory, segments, read)?;
+    let log = recover_log(known, &directory, files, read)?;
     let image = replay(MetadataImage::new(cluster_id, config.clone()), &directory, &log, read)?;
     let mut planned = vec![RecoveredPartition { id, directory, is_new, log }];
 
@@ -134,15 +136,15 @@ pub fn recover(
             let checkpoint = checkpoints.get(&id);
             // Of a directory without an owner's name nothing was ever synced, unless a table says so.
             let is_its = |found: &FoundPartition| found.topic_id.map_or(checkpoint.is_some(), |of| of == topic.id);
-            let (directory, is_new, segments) = match directories.take((topic.name.to_string(), index), is_its) {
-                Some(found) => (found.directory, found.topic_id.is_none(), found.segments),
+            let (directory, is_new, files) = match directories.take((topic.name.to_string(), index), is_its) {
+                Some(found) => (found.directory, found.topic_id.is_none(), (found.segments, found.swaps)),
                 None => {
                     let log_dir = log_dirs.next().expect("there is at least one log directory");
-                    (format!("{log_dir}/{}-{index}", topic.name).into(), true, Vec::new())
+                    (format!("{log_dir}/{}-{index}", topic.name).into(), true, Default::default())
                 }
             };
             let cleaning = cleaning.get(&id).copied().unwrap_or_default();
-            let log = recover_log(Known { checkpoint, cleaning, entries: entries_of(id) }, &directory, segments, read)?;
+            let log = recover_log(Known { checkpoint, cleaning, entries: entries_of(id) }, &directory, files, read)?;
             planned.push(RecoveredPartition { id, directory, is_new, log });
         }
     }
@@ -179,7 +181,7 @@ struct Known<'a> {
 fn recover_log(
     known: Known,
     directory: &Arc<str>,
-    files: Vec<SegmentFile>,
+    (files, swaps): (Vec<SegmentFile>, Vec<SwapFile>),
     read: &mut dyn FnMut(&str, Offset) -> Bytes,
 ) -> Result<RecoveredLog, StartError> {
     let Known { checkpoint, cleaning, entries } = known;
@@ -189,7 +191,7 @@ fn recover_log(
         written_offset: checkpoint.written_offset,
         state: checkpoint.state.clone(),
     });
-    let found = FoundLog { checkpoint: checkpoint.as_ref(), cleaning, files, entries };
+    let found = FoundLog { checkpoint: checkpoint.as_ref(), cleaning, files, swaps, entries };
     log::recover(found, &mut |base_offset| read(directory, base_offset))
         .map_err(|error| StartError::Log { directory: directory.clone(), error })
 }

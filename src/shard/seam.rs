@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::message::Message;
 pub use crate::journal::CommitId;
 use crate::journal::JournalBlock;
+pub use crate::log::Compaction;
 use crate::types::{Offset, ShardId, TopicId};
 
 /// One client connection of one core. The generation keeps a late effect from reaching the slot's next tenant.
@@ -41,6 +42,8 @@ pub enum Event {
     Space { log_dir: u16, space: SpaceFound },
     /// A `Write` or a `File` ended.
     Done { operation: OperationId, outcome: Result<(), FileError> },
+    /// A `Compact` ended.
+    Compacted { operation: OperationId, compaction: Box<Compaction> },
 }
 
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub enum Effect {
     Space { log_dir: u16 },
     /// Changes to one directory's files happen in the order of their effects; those of different directories in any.
     File { operation: OperationId, change: FileChange },
+    /// `compaction.take(bytes)`, which is too much work for a turn: beside the reactor.
+    Compact { operation: OperationId, compaction: Box<Compaction>, bytes: Bytes },
 }
 
 /// Of the volume that a log directory is on.

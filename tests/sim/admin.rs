@@ -57,12 +57,17 @@ impl Admin {
             Ask::Metadata => self.line.ask_metadata(ctx, ask),
             Ask::Create { name, partitions } => {
                 let relaxing = CreatableTopicConfig { name: "flush.messages", value: Some("1000") };
+                let compacting = CreatableTopicConfig { name: "cleanup.policy", value: Some("compact") };
+                let is_compacted = ctx.model.is_compacted(name);
                 let topic = CreatableTopic {
                     name,
                     num_partitions: *partitions,
                     replication_factor: -1,
                     assignments: Vec::new(),
-                    configs: if Admin::is_relaxed(name) { vec![relaxing] } else { Vec::new() },
+                    configs: [(Admin::is_relaxed(name), relaxing), (is_compacted, compacting)]
+                        .into_iter()
+                        .filter_map(|(applies, config)| applies.then_some(config))
+                        .collect(),
                 };
                 let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
                 self.line.send(ctx, &request, 7, ask.clone());

@@ -296,6 +296,8 @@ impl Consumer {
             );
             return self.drop_position(id);
         }
+        let compacted = ctx.model.topics.get(&id.topic).is_some_and(|topic| ctx.model.is_compacted(&topic.name));
+        let everything = self.everything;
         let bytes = data.records.0.concat();
         for batch in record::batches(&bytes) {
             let (at, header) = batch.expect("only whole batches are sent");
@@ -308,13 +310,23 @@ impl Consumer {
                 if record.offset < position.offset {
                     continue;
                 }
+                let identity = record.headers.first().and_then(|header| header.value.clone()).or(record.value);
+                if compacted {
+                    ctx.model.miss(id, position.offset..record.offset);
+                    let partition = ctx.model.partition(id).expect("known");
+                    partition.survivors.extend(everything.then_some(record.offset));
+                    position.offset = record.offset;
+                }
                 assert!(record.offset == position.offset, "{id:?}: {} follows {}", record.offset, position.offset);
                 position.offset += 1;
-                let value = record.value.expect("every value is set");
+                let value = identity.expect("every value is set");
                 let value = u64::from_be_bytes(value[..8].try_into().expect("8 bytes"));
                 ctx.model.place(id, record.offset, value);
                 ctx.model.read += 1;
             }
+            ctx.model.miss(id, position.offset..header.next_offset());
+            assert!(compacted || position.offset == header.next_offset(), "{id:?}: a batch lacks records");
+            position.offset = position.offset.max(header.next_offset());
         }
     }
 
@@ -363,7 +375,8 @@ impl Consumer {
             return;
         }
         let floor = wanted.floor;
-        let cleaned = ctx.model.retention.is_some();
+        let compacted = ctx.model.topics.get(&id.topic).is_some_and(|topic| ctx.model.is_compacted(&topic.name));
+        let cleaned = ctx.model.retention.is_some() || compacted;
         let model = &*ctx.model;
         let partition = &model.topics[&id.topic].partitions[id.index as usize];
         let when = |offset: &Offset| partition.values.get(offset).map(|value| model.sent[value].timestamp);

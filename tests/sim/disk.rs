@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use gannet::log::SwapFile;
+use gannet::record;
 use gannet::shard::{FileChange, FileError, FileKind, FileName, FoundPartition};
 use gannet::types::TopicId;
 
@@ -317,6 +319,22 @@ impl Disk {
         self.count();
     }
 
+    fn swaps(&self, directory: &str) -> Vec<SwapFile> {
+        let swaps = self.files.iter().filter(|(file, _)| parent(file) == directory && file.ends_with(".log.swap"));
+        let swap = |(file, content): (&String, &File)| {
+            let last = record::batches(&content.data).last().expect("a swap file is whole and holds something");
+            let (_, last) = last.expect("a swap file is whole");
+            SwapFile { base_offset: base_offset(file), end_offset: last.next_offset(), size: content.data.len() as u64 }
+        };
+        swaps.map(swap).collect()
+    }
+
+    /// Names given and taken in this directory are so for ever.
+    pub fn sync_directory(&mut self, directory: &str) {
+        self.ghosts.retain(|path, _| parent(path) != directory);
+        self.renames.retain(|rename| parent(&rename.from) != directory);
+    }
+
     /// What recovery is told of the partitions' directories.
     pub fn partitions(&self) -> Vec<FoundPartition> {
         let found = self.directories.iter().map(|(path, directory)| {
@@ -327,6 +345,7 @@ impl Disk {
                 topic,
                 index,
                 topic_id: directory.topic,
+                swaps: self.swaps(path),
                 segments: segments
                     .map(|(file, content)| gannet::log::SegmentFile {
                         base_offset: base_offset(file),

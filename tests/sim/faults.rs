@@ -37,6 +37,8 @@ pub enum Mutation {
     ForgetTable,
     /// One bit of each journal file is wrong.
     FlipJournal,
+    /// Recovery does not see the compacted segments that a crash kept from their place.
+    ForgetSwap,
 }
 
 impl Mutation {
@@ -53,6 +55,7 @@ impl Mutation {
         Mutation::KeepSegments,
         Mutation::ForgetTable,
         Mutation::FlipJournal,
+        Mutation::ForgetSwap,
     ];
 }
 
@@ -73,6 +76,7 @@ pub struct Faults {
     tiny_memory: bool,
     pub large_records: bool,
     pub retention: bool,
+    pub compaction: bool,
     period_us: u64,
 }
 
@@ -94,6 +98,7 @@ impl Faults {
             tiny_memory: on(3),
             large_records: on(4),
             retention: on(3),
+            compaction: on(2),
             period_us: chance.pick(&[60_000, 200_000, 500_000]),
         }
     }
@@ -108,6 +113,13 @@ impl Faults {
         config.topic.index_interval_bytes = chance.pick(&[0, 700, 4096]);
         config.topic.file_delete_delay_ms = chance.pick(&[0, 50, 2000]);
         config.log_retention_check_interval_ms = chance.pick(&[20, 100]);
+        config.topic.min_cleanable_dirty_ratio = chance.pick(&[0.0, 0.3, 0.7]);
+        config.topic.delete_retention_ms = chance.pick(&[0, 100, 1 << 40]);
+        config.topic.min_compaction_lag_ms = chance.pick(&[0, 0, 30]);
+        config.topic.max_compaction_lag_ms = chance.pick(&[300, i64::MAX]);
+        config.log_cleaner_backoff_ms = chance.pick(&[1, 20, 100]);
+        config.log_cleaner_dedupe_buffer_size = chance.pick(&[4096, 1 << 20]);
+        config.log_cleaner_io_max_bytes_per_second = chance.pick(&[2 << 20, 1 << 30]);
         if self.retention {
             (config.topic.retention_ms, config.topic.retention_bytes) =
                 chance.pick(&[(150, -1), (600, -1), (400, 20_000), (-1, 40_000)]);
@@ -157,6 +169,8 @@ pub enum Moment {
     Commits,
     /// Files are being synced, or a table is being replaced.
     Round,
+    /// A compacted segment is about to take the place of others.
+    Swap,
 }
 
 impl World {
@@ -205,7 +219,7 @@ impl World {
 
     /// Crashes soon: at a moment when something is only half done, if one comes.
     fn doom(&mut self, power: bool) {
-        let moment = self.chance.pick(&[Moment::Any, Moment::Commits, Moment::Round]);
+        let moment = self.chance.pick(&[Moment::Any, Moment::Commits, Moment::Round, Moment::Swap]);
         self.doom = Some((power, moment));
         self.at(self.now + 30_000, Happening::Doom);
         self.meet_doom();
@@ -217,6 +231,7 @@ impl World {
             Moment::Any => true,
             Moment::Commits if self.mutates(Mutation::ReorderCommits) => core.is_overtaken(),
             Moment::Commits => core.commits.len() >= usize::from(self.config.gannet.commits_in_flight.min(2)),
+            Moment::Swap => self.disk.paths().any(|path| path.ends_with(".swap")),
             Moment::Round => core.is_syncing() || core.queues.contains_key(OWN),
         };
         if self.cores.iter().any(is_met) {
@@ -231,6 +246,10 @@ impl World {
         for table in self.tables().into_iter().rev() {
             for partition in table.partitions.iter().filter(|partition| partition.partition != PartitionId::METADATA) {
                 let Some(topic) = self.model.topics.get(&partition.partition.topic) else { continue };
+                // Where offsets may be missing, one that is wrong cannot always be told.
+                if self.model.is_compacted(&topic.name) {
+                    continue;
+                }
                 let suffix = format!("/{}-{}", topic.name, partition.partition.index);
                 let is_its = |(path, id): &(&str, Option<Uuid>)| {
                     path.ends_with(&suffix) && *id == Some(partition.partition.topic)

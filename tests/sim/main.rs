@@ -58,6 +58,7 @@ fn run(seed: u64, mutation: Option<Mutation>, printed: bool) -> Outcome {
     let reader = world.add_client(|ctx| Box::new(Consumer::of_everything(ctx)));
     settle(&mut world, "the last reader");
     world.model.check_order();
+    let compacted_away = world.model.check_compaction();
     world.drop_client(reader);
     if let Some(Retention { ms: 0.., bytes: -1 }) = world.model.retention {
         // Long enough for everything to be past its time, closed or not.
@@ -68,7 +69,12 @@ fn run(seed: u64, mutation: Option<Mutation>, printed: bool) -> Outcome {
         stop(&mut world);
     }
     let (acknowledged, read, events) = (world.model.acknowledged, world.model.read, world.events);
-    world.counts.extend([("records acknowledged", acknowledged), ("records read", read), ("events", events)]);
+    world.counts.extend([
+        ("records acknowledged", acknowledged),
+        ("records read", read),
+        ("records compacted away", compacted_away),
+        ("events", events),
+    ]);
     Outcome { hash: world.trace.hash, counts: world.counts }
 }
 

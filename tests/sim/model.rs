@@ -13,6 +13,9 @@ pub struct Sent {
     pub topic: String,
     pub index: i32,
     pub timestamp: Timestamp,
+    /// In compacted topics.
+    pub key: Option<u8>,
+    pub is_tombstone: bool,
 }
 
 #[derive(Default)]
@@ -25,6 +28,8 @@ pub struct Model {
     pub acknowledged: u64,
     pub read: u64,
     pub retention: Option<Retention>,
+    /// The name of the topic that is compacted.
+    pub compacted: Option<&'static str>,
 }
 
 /// Of all topics.
@@ -64,6 +69,10 @@ pub struct Partition {
     pub rotten: Vec<(Offset, Offset)>,
     /// The log starts here or later: somebody was told.
     pub start: Offset,
+    /// Offsets that a reader did not find between others.
+    pub missing: BTreeSet<Offset>,
+    /// What the last reader read.
+    pub survivors: BTreeSet<Offset>,
 }
 
 impl Partition {
@@ -190,6 +199,51 @@ impl Model {
             }
         }
         partition.start = start;
+    }
+
+    /// A reader did not find these between others.
+    pub fn miss(&mut self, id: PartitionId, offsets: std::ops::Range<Offset>) {
+        if let Some(partition) = self.partition(id) {
+            partition.missing.extend(offsets);
+        }
+    }
+
+    pub fn is_compacted(&self, name: &str) -> bool {
+        self.compacted == Some(name)
+    }
+
+    /// After everything was read from the beginning of compacted logs: the last record of each key is there, and nothing is
+    /// missing that no later record of its key replaces. A tombstone may be gone.
+    pub fn check_compaction(&self) -> u64 {
+        let compacted = |topic: &&Topic| self.is_compacted(&topic.name) && topic.fate == Fate::Lives;
+        let mut missing = 0;
+        for topic in self.topics.values().filter(compacted) {
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let key_of = |value| self.sent[value].key.expect("all have keys");
+                let mut last: BTreeMap<u8, Offset> = BTreeMap::new();
+                last.extend(partition.values.iter().map(|(offset, value)| (key_of(value), *offset)));
+                // A tombstone that nobody was told of may have come, done its work and gone.
+                let unseen: BTreeSet<u8> = self
+                    .sent
+                    .iter()
+                    .filter(|(value, sent)| {
+                        let is_here = sent.is_tombstone && sent.topic == topic.name && sent.index == index as i32;
+                        is_here && !partition.offsets.contains_key(value)
+                    })
+                    .filter_map(|(_, sent)| sent.key)
+                    .collect();
+                for (offset, value) in partition.values.range(partition.start..) {
+                    let is_there = partition.survivors.contains(offset);
+                    missing += u64::from(!is_there);
+                    let may_go = self.sent[value].is_tombstone
+                        || last[&key_of(value)] > *offset
+                        || unseen.contains(&key_of(value));
+                    let was_missed = partition.missing.contains(offset);
+                    assert!(may_go || is_there && !was_missed, "{}-{index} {offset} is gone", topic.name);
+                }
+            }
+        }
+        missing
     }
 
     pub fn start(&self, id: PartitionId) -> Offset {

@@ -159,6 +159,11 @@ impl World {
                     self.deliver(shard, Event::Space { log_dir, space: Ok(space) });
                 }
                 Effect::File { operation, change } => self.change(shard, operation, change),
+                Effect::Compact { operation, compaction, bytes } => {
+                    let at = self.now + self.faults.disk_us(&mut self.chance);
+                    self.trace.note(self.now, format_args!("shard {shard} compacts {:08x}", crc32c(&bytes)));
+                    self.at(at, Happening::Compacted(shard, operation, compaction, bytes));
+                }
             }
         }
     }
@@ -202,6 +207,7 @@ impl World {
             FileChange::Sync { .. } => self.count("checkpoint rounds"),
             FileChange::DeleteDirectory { .. } => self.count("deleted directories"),
             FileChange::Rename { to: FileKind::DeletedLog, .. } => self.count("removed segments"),
+            FileChange::Rename { file, .. } if file.kind == FileKind::SwapLog => self.count("compacted segments"),
             _ => {}
         }
         let directory = match &change {
@@ -354,5 +360,6 @@ fn note_event(trace: &mut Trace, now: u64, shard: u16, event: &Event) {
         Event::Done { operation, outcome } => {
             trace.note(now, format_args!("shard {shard} done {} {outcome:?}", operation.0));
         }
+        Event::Compacted { operation, .. } => trace.note(now, format_args!("shard {shard} compacted {}", operation.0)),
     }
 }

@@ -177,8 +177,17 @@ impl Producer {
             let timestamp = ctx.wall_ms() - ctx.chance.below(20) as i64;
             let mut bytes = vec![value as u8; 8 + ctx.chance.below(self.record_bytes) as usize];
             bytes[..8].copy_from_slice(&value.to_be_bytes());
-            builder.push(timestamp, None, Some(&bytes));
-            ctx.model.sent.insert(value, Sent { topic: place.0.clone(), index: place.1, timestamp });
+            let key = ctx.model.is_compacted(&place.0).then(|| ctx.chance.below(6) as u8);
+            let is_tombstone = key.is_some() && ctx.chance.one_in(6);
+            if let Some(key) = key {
+                let identity: [(&[u8], Option<&[u8]>); 1] = [(b"value", Some(&bytes[..8]))];
+                let value = (!is_tombstone).then_some(&bytes[8..]);
+                builder.push_with_headers(timestamp, Some(&[key; 20]), value, &identity);
+            } else {
+                builder.push(timestamp, None, Some(&bytes));
+            }
+            let (topic, index) = (place.0.clone(), place.1);
+            ctx.model.sent.insert(value, Sent { topic, index, timestamp, key, is_tombstone });
             values.push(value);
         }
         Batch { number: 0, values, bytes: builder.build() }

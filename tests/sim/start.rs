@@ -104,7 +104,11 @@ impl World {
     /// After all records are older than retention allows.
     pub fn check_that_all_is_gone(&mut self) {
         let recovery = self.recover();
-        for partition in recovery.partitions.iter().filter(|partition| partition.id != PartitionId::METADATA) {
+        let compacted = self.model.compacted.map_or("no such topic".to_owned(), |name| format!("/{name}-"));
+        let is_to_go = |partition: &&RecoveredPartition| {
+            partition.id != PartitionId::METADATA && !partition.directory.contains(&compacted)
+        };
+        for partition in recovery.partitions.iter().filter(is_to_go) {
             let state = &partition.log.state;
             let (start, end) = (state.log_start_offset, state.log_end_offset);
             assert!(start == end, "{}: {start} to {end} is still there", partition.directory);
@@ -136,7 +140,10 @@ impl World {
             let shard = checkpoints[self.chance.below(checkpoints.len() as u64) as usize].shard;
             checkpoints.retain(|table| table.shard != shard);
         }
-        let (config, partitions) = (self.config.clone(), self.disk.partitions());
+        let (config, mut partitions) = (self.config.clone(), self.disk.partitions());
+        if self.mutates(Mutation::ForgetSwap) {
+            partitions.iter_mut().for_each(|partition| partition.swaps.clear());
+        }
         let mut cleaning = Map::default();
         for (_, bytes) in self.disk.small.iter().filter(|(path, _)| path.contains("/cleaning-")) {
             decode_cleaning(bytes, &mut cleaning).expect("tables are replaced whole");
@@ -156,12 +163,23 @@ impl World {
             self.change_now(FileChange::CreateDirectory { directory: directory.clone(), topic: id.topic });
         }
         let name = |base_offset, kind| FileName { directory: directory.clone(), base_offset, kind };
+        let kinds = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex];
+        for swap in &log.swaps {
+            for base_offset in &swap.covers {
+                life.goes_on()?;
+                kinds
+                    .into_iter()
+                    .for_each(|kind| self.change_now(FileChange::Delete { file: name(*base_offset, kind) }));
+            }
+            life.goes_on()?;
+            self.disk.sync_directory(directory);
+            life.goes_on()?;
+            self.change_now(FileChange::Rename { file: name(swap.base_offset, FileKind::SwapLog), to: FileKind::Log });
+        }
         let deleted = if self.mutates(Mutation::KeepSegments) { &[][..] } else { &log.delete[..] };
         for base_offset in deleted {
             life.goes_on()?;
-            for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
-                self.change_now(FileChange::Delete { file: name(*base_offset, kind) });
-            }
+            kinds.into_iter().for_each(|kind| self.change_now(FileChange::Delete { file: name(*base_offset, kind) }));
         }
         if log.index_is_stale {
             for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use crc32c::crc32c;
 use gannet::config::BrokerConfig;
-use gannet::shard::{ConnectionId, Event, FileName, Message, OperationId};
+use gannet::shard::{Compaction, ConnectionId, Event, FileName, Message, OperationId};
 use gannet::types::{ShardId, Time};
 
 use crate::chance::{Chance, Trace};
@@ -22,6 +22,7 @@ pub enum Happening {
     Landed(u16),
     FileStep(u16, String),
     Synced(u16, OperationId, Vec<FileName>),
+    Compacted(u16, OperationId, Box<Compaction>, Bytes),
     ReadDone(u16, OperationId, FileName, u64, u32),
     Message(u16, u16, Message),
     ToNode(u64, Bytes),
@@ -87,6 +88,7 @@ impl World {
         let config = Arc::new(faults.config(&mut chance));
         let (ms, bytes) = (config.topic.retention_ms, config.topic.retention_bytes);
         let mut model = Model::default();
+        model.compacted = faults.compaction.then_some("orders");
         model.retention = faults.retention.then_some(Retention { ms, bytes });
         World {
             now: 0,
@@ -262,6 +264,10 @@ impl World {
             Happening::Synced(shard, operation, files) if same_life => self.on_sync_end(shard, operation, files),
             Happening::ReadDone(shard, operation, file, position, length) if same_life => {
                 self.on_read_end(shard, operation, &file, position, length);
+            }
+            Happening::Compacted(shard, operation, mut compaction, bytes) if same_life => {
+                compaction.take(&bytes);
+                self.deliver(shard, Event::Compacted { operation, compaction });
             }
             Happening::Message(from, to, message) if same_life => {
                 if self.mutation == Some(Mutation::LoseMessage) && self.chance.one_in(200) {

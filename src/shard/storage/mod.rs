@@ -92,6 +92,9 @@ pub(super) enum Operation {
         change: FileChange,
     },
     CleaningTable,
+    CompactionRead,
+    /// Another step of the compaction.
+    Compaction,
     /// Nobody waits for its end, and nothing is lost if it failed for lack of space.
     Unwatched,
 }
@@ -172,6 +175,16 @@ impl Storage {
         self.timer_set = false;
     }
 
+    /// An operation that nobody performs, or that ended in a way of its own.
+    pub fn forget(&mut self, operation: OperationId) {
+        self.operations.remove(&operation);
+    }
+
+    /// The log directory has no space.
+    pub fn is_full(&self, log_dir: &str) -> bool {
+        self.full.contains_key(log_dir)
+    }
+
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
@@ -187,7 +200,7 @@ impl Storage {
     }
 }
 
-fn log_dir(directory: &str) -> &str {
+pub(super) fn log_dir(directory: &str) -> &str {
     directory.rsplit_once('/').map_or(directory, |(log_dir, _)| log_dir)
 }
 
@@ -195,6 +208,17 @@ impl Shard {
     /// What stopped this shard's writes: the process must end with it (invariant 7).
     pub fn failure(&self) -> Option<&str> {
         self.storage.failure()
+    }
+
+    /// A file is not as it must be, and only a recovery can mend it.
+    pub(super) fn fail_storage(&mut self, reason: String) {
+        self.storage.failure.get_or_insert(reason);
+    }
+
+    /// Whether files of this log are being read.
+    pub(super) fn has_scans(&self, id: PartitionId) -> bool {
+        let reads = |operation: &Operation| matches!(operation, Operation::Scan { scan, .. } if scan.partition == id);
+        self.storage.operations.values().any(reads)
     }
 
     /// Whether the partition's log directory has no space.
@@ -346,7 +370,13 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         match self.storage.operations.remove(&operation) {
-            Some(Operation::Scan { scan, kind }) => self.on_scan_read(now, scan, kind, bytes, effects),
+            Some(Operation::Scan { scan, kind }) => {
+                if self.is_held(scan.partition) {
+                    self.cleaning.wake();
+                }
+                self.on_scan_read(now, scan, kind, bytes, effects);
+            }
+            Some(Operation::CompactionRead) => self.on_compaction_read(bytes, effects),
             other => panic!("a read ended that was not begun as one: {other:?}"),
         }
     }
@@ -376,8 +406,9 @@ impl Shard {
                 self.on_directory_deleted(now, &directory, effects);
             }
             Operation::Directory { .. } | Operation::Unwatched => {}
+            Operation::Compaction => self.on_compaction_step(outcome),
             Operation::CleaningTable => self.on_cleaning_table(now, outcome, effects),
-            Operation::Scan { .. } => panic!("a scan ends with Read"),
+            Operation::Scan { .. } | Operation::CompactionRead => panic!("a scan ends with Read"),
         }
     }
 
