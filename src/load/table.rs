@@ -116,18 +116,12 @@ pub fn summary(run: &Run) -> String {
             run.lag
         ));
     }
-    line(format!(
-        "blocked on buffer.memory {:.1} % of the time; generator used {:.2} cores",
-        run.blocked * 100.0,
-        run.generator_cores
-    ));
-    line(String::new());
-    let heads: String = PERCENTILES.iter().map(|percentile| format!("{:>10}", format!("p{percentile}"))).collect();
-    line(format!("{:<32}{heads}{:>10}{:>10}", "latency", "max", "mean"));
-    for (name, latency) in latencies(run) {
-        let cells: String = latency.percentiles_us.iter().map(|us| format!("{:>10}", short_us(*us))).collect();
-        line(format!("{name:<32}{cells}{:>10}{:>10}", short_us(latency.max_us), short_us(latency.mean_us)));
-    }
+    let blocked = match run.batches {
+        0 => String::new(),
+        _ => format!("blocked on buffer.memory {:.1} % of the time; ", run.blocked * 100.0),
+    };
+    line(format!("{blocked}generator used {:.2} cores", run.generator_cores));
+    latency_rows(run, &mut line);
     steps(run, &mut line);
     for (name, count) in &run.errors {
         line(format!("error: {name}: {count}"));
@@ -147,6 +141,20 @@ pub fn summary(run: &Run) -> String {
         Verdict::Cut(why) => line(format!("CUT SHORT: {why}. The figures above are what was measured until then.")),
     }
     text
+}
+
+fn latency_rows(run: &Run, line: &mut impl FnMut(String)) {
+    let rows = latencies(run);
+    if rows.is_empty() {
+        return;
+    }
+    line(String::new());
+    let heads: String = PERCENTILES.iter().map(|percentile| format!("{:>10}", format!("p{percentile}"))).collect();
+    line(format!("{:<32}{heads}{:>10}{:>10}", "latency", "max", "mean"));
+    for (name, latency) in rows {
+        let cells: String = latency.percentiles_us.iter().map(|us| format!("{:>10}", short_us(*us))).collect();
+        line(format!("{name:<32}{cells}{:>10}{:>10}", short_us(latency.max_us), short_us(latency.mean_us)));
+    }
 }
 
 fn steps(run: &Run, line: &mut impl FnMut(String)) {
