@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(found[0].swaps, [SwapFile { base_offset: 40, end_offset: 70, size: 122 }]);
         assert!(found[0].segments.is_empty());
         std::fs::write(&path, [batch(42, 3), vec![0; 61]].concat()).expect("written");
-        assert!(list(&dir).err().expect("damaged").0.contains("log.swap is damaged at 61"));
+        assert!(list(&dir).expect_err("damaged").0.contains("log.swap is damaged at 61"));
     }
 
     #[test]

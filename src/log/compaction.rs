@@ -93,6 +93,7 @@ pub struct Compaction {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it for each compaction under way")]
 enum Stage {
     /// Noting keys.
     Mapping { mapped_offset: Offset },
@@ -132,7 +133,7 @@ impl Compaction {
     }
 
     /// Cheap; after each step has been taken.
-    pub fn next(&mut self) -> CompactionStep {
+    pub fn next_step(&mut self) -> CompactionStep {
         if let Some(error) = self.error.take() {
             return CompactionStep::Failed(error);
         }

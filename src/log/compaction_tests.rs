@@ -28,8 +28,8 @@ struct Bench {
 
 impl Bench {
     fn new(set: impl FnOnce(&mut TopicConfig)) -> Bench {
-        let mut config = TopicConfig::default();
-        config.cleanup_policy = CleanupPolicy { delete: false, compact: true };
+        let cleanup_policy = CleanupPolicy { delete: false, compact: true };
+        let mut config = TopicConfig { cleanup_policy, ..TopicConfig::default() };
         set(&mut config);
         Bench { log: log(config), files: BTreeMap::new() }
     }
@@ -77,7 +77,7 @@ impl Bench {
         self.log.on_cleaning_point(point(compaction.end_offset(), 0));
         let mut made: Vec<u8> = Vec::new();
         loop {
-            match compaction.next() {
+            match compaction.next_step() {
                 CompactionStep::Read { segment, position, length } => {
                     let file = &self.files[&segment];
                     let end = file.len().min(position as usize + length as usize);

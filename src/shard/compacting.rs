@@ -269,7 +269,7 @@ impl Shard {
             return false;
         }
         let compaction = current.compaction.as_mut().expect("nothing is outstanding");
-        match compaction.next() {
+        match compaction.next_step() {
             CompactionStep::Read { segment, position, length } => {
                 let file = FileName { directory: current.directory.clone(), base_offset: segment, kind: FileKind::Log };
                 let operation = self.operate(Operation::CompactionRead);
