@@ -43,7 +43,11 @@ impl Shard {
             Some(topics) => WantedTopics::Named(
                 topics
                     .iter()
-                    .map(|topic| WantedTopic { name: topic.name.map(str::to_owned), id: topic.topic_id })
+                    .map(|topic| {
+                        // Java's consumers of a pattern ask by id and leave the name empty.
+                        let name = topic.name.filter(|name| !name.is_empty() || topic.topic_id == Uuid::ZERO);
+                        WantedTopic { name: name.map(str::to_owned), id: topic.topic_id }
+                    })
                     .collect(),
             ),
         };
