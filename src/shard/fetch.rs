@@ -108,36 +108,23 @@ impl Shard {
         owners.rotate_left(turn);
         let max_bytes = (request.max_bytes.max(0) as u32).min(self.config.fetch_max_bytes);
         let ticket = self.token();
-        let mut asked: Vec<_> = owners
-            .iter()
-            .map(|&owner| {
-                let fetch = Fetch {
-                    connection: caller.connection,
-                    session: session.id(),
-                    parts: Vec::new(),
-                    forgotten: Vec::new(),
-                    everything: !matches!(session, SessionUse::Incremental(_)),
-                    min_bytes: request.min_bytes.max(0) as u32,
-                    max_bytes,
-                    deadline: now.after_ms(wait_ms),
-                    read_committed: request.isolation_level == 1,
-                    answer_at_once: owners.len() > 1,
-                };
-                (owner, fetch)
-            })
-            .collect();
-        for (place, partition) in &changed {
-            if let Some((_, fetch)) = asked.iter_mut().find(|(owner, _)| Some(*owner) == partition.owner) {
-                fetch.parts.push(fetch_part(*place, partition));
-            }
-        }
-        for (owner, place) in forgotten {
-            match (asked.iter_mut().find(|(asked, _)| *asked == owner), session.id()) {
-                (Some((_, fetch)), _) => fetch.forgotten.push(place),
-                // It has no other partition of this session.
-                (None, Some(session)) => self.end_session_at(now, owner, session, effects),
-                (None, None) => {}
-            }
+        let everything = !matches!(session, SessionUse::Incremental(_));
+        let fetch = || Fetch {
+            connection: caller.connection,
+            session: session.id(),
+            parts: Vec::new(),
+            forgotten: Vec::new(),
+            everything,
+            min_bytes: request.min_bytes.max(0) as u32,
+            max_bytes,
+            deadline: now.after_ms(wait_ms),
+            read_committed: request.isolation_level == 1,
+            answer_at_once: owners.len() > 1,
+        };
+        let mut asked: Vec<_> = owners.iter().map(|&owner| (owner, fetch())).collect();
+        let strangers = share_out(&mut asked, &changed, forgotten);
+        for (owner, session) in strangers.into_iter().filter_map(|owner| Some((owner, session.id()?))) {
+            self.end_session_at(now, owner, session, effects);
         }
         let pending = PendingFetch {
             caller,
@@ -268,6 +255,28 @@ impl Shard {
             }
         }
     }
+}
+
+/// Tells each owner what concerns it. Returns the cores that are to forget partitions and have no others of this session.
+fn share_out(
+    asked: &mut [(ShardId, Fetch)],
+    changed: &[(u32, SessionPartition)],
+    forgotten: Vec<(ShardId, u32)>,
+) -> Vec<ShardId> {
+    for (place, partition) in changed {
+        if let Some((_, fetch)) = asked.iter_mut().find(|(owner, _)| Some(*owner) == partition.owner) {
+            fetch.parts.push(fetch_part(*place, partition));
+        }
+    }
+    let mut strangers = Vec::new();
+    for (owner, place) in forgotten {
+        match asked.iter_mut().find(|(asked, _)| *asked == owner) {
+            Some((_, fetch)) => fetch.forgotten.push(place),
+            None if strangers.contains(&owner) => {}
+            None => strangers.push(owner),
+        }
+    }
+    strangers
 }
 
 fn fetch_part(place: u32, asked: &SessionPartition) -> FetchPart {
