@@ -96,7 +96,8 @@ impl Partition {
 
     /// The log is all that is left of the partition, and it is replayed.
     pub fn restart(&mut self) {
-        self.groups = Groups::new(self.config.clone(), 8);
+        // Another seed at each start, as the contract says: the same one would draw the same member ids again.
+        self.groups = Groups::new(self.config.clone(), 8 + self.log.len() as u64);
         for record in &self.log {
             self.groups.replay(record);
         }

@@ -166,7 +166,11 @@ impl Clients {
                     self.committed.insert(known.group, self.next_offset);
                 }
             }
-            Step::Pass { ms } => partition.pass_ms(*ms),
+            Step::Pass { ms } => {
+                partition.pass_ms(*ms);
+                // A group that was forgotten with its last offset counts its generations anew.
+                self.owners.retain(|(group, _), _| partition.groups.groups.contains_key(*group));
+            }
             Step::Delete { group } => {
                 let group = GROUPS[*group];
                 let reply = partition.answer(GroupRequest::Delete { group: group.into() });
