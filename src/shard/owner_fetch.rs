@@ -182,16 +182,21 @@ impl Shard {
         if let Some(&token) = self.owner_fetches.parked.get(&(from, connection))
             && let Some(asked) = self.owner_fetches.asked.remove(&token)
         {
-            self.end_asked(&asked);
+            self.end_asked(token, &asked);
         }
     }
 
     /// Nobody wakes it any more.
-    fn end_asked(&mut self, asked: &Asked) {
+    fn end_asked(&mut self, token: u64, asked: &Asked) {
         if let Some(key) = asked.timer {
             self.timers.remove(&key);
-            self.owner_fetches.parked.remove(&(asked.from, asked.fetch.connection));
-            if let Some(fetched) = self.owner_fetches.fetched.get_mut(&asked.fetched) {
+            // While its last reads were under way another may have parked in its place.
+            let waiter = (asked.from, asked.fetch.connection);
+            if self.owner_fetches.parked.get(&waiter) == Some(&token) {
+                self.owner_fetches.parked.remove(&waiter);
+            }
+            let fetched = self.owner_fetches.fetched.get_mut(&asked.fetched);
+            if let Some(fetched) = fetched.filter(|fetched| fetched.parked == Some(token)) {
                 fetched.parked = None;
             }
         }
@@ -234,7 +239,7 @@ impl Shard {
             || self.stopping
             || asked.results.iter().any(told)
         {
-            self.answer_fetch(asked, effects);
+            self.answer_fetch(token, asked, effects);
         } else {
             self.park(token, asked, first, effects);
         }
@@ -317,12 +322,12 @@ impl Shard {
         asked.reads -= 1;
         if asked.reads == 0 {
             let asked = self.owner_fetches.asked.remove(&token).expect("just seen");
-            self.answer_fetch(asked, effects);
+            self.answer_fetch(token, asked, effects);
         }
     }
 
-    fn answer_fetch(&mut self, asked: Asked, effects: &mut Vec<Effect>) {
-        self.end_asked(&asked);
+    fn answer_fetch(&mut self, token: u64, asked: Asked, effects: &mut Vec<Effect>) {
+        self.end_asked(token, &asked);
         self.metrics.fetched_bytes += asked.results.iter().map(|result| result.bytes() as u64).sum::<u64>();
         self.send_fetched(asked.from, asked.ticket, asked.results, true, effects);
     }

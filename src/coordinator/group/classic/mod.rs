@@ -214,13 +214,13 @@ impl ClassicGroup {
     }
 
     fn count_protocols(&mut self, protocols: &[(Arc<str>, Bytes)]) {
-        for (name, _) in protocols {
+        for name in names(protocols) {
             *self.supported.entry(name.clone()).or_default() += 1;
         }
     }
 
     fn discount_protocols(&mut self, protocols: &[(Arc<str>, Bytes)]) {
-        for (name, _) in protocols {
+        for name in names(protocols) {
             let count = self.supported.get_mut(name).expect("every protocol of a member is counted");
             *count -= 1;
             if *count == 0 {
@@ -464,6 +464,11 @@ impl Turn<'_> {
             self.prepare_rebalance();
         }
     }
+}
+
+/// Each once, however often a member names it.
+fn names(protocols: &[(Arc<str>, Bytes)]) -> BTreeSet<&Arc<str>> {
+    protocols.iter().map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
