@@ -104,31 +104,32 @@ impl Clients {
         }
     }
 
+    fn enter(&mut self, partition: &mut Partition, group: &'static str, instance: Option<usize>) {
+        let mut request = join_request(group, "");
+        request.instance = instance.map(|instance| format!("i-{instance}").into());
+        let ticket = partition.ask(GroupRequest::Join(request));
+        let mut known = Known {
+            group,
+            id: "".into(),
+            instance,
+            generation: -1,
+            leads: Vec::new(),
+            joining: Some(ticket),
+            syncing: None,
+        };
+        if instance.is_none() {
+            let told = partition.joined(ticket);
+            known.joining = Some(partition.ask(join(group, &told.member)));
+            known.id = told.member;
+        }
+        self.known.push(known);
+    }
+
     fn act(&mut self, partition: &mut Partition, step: &Step) {
         let members = self.known.len();
         let chosen = |member: &usize| (members > 0).then(|| member % members);
         match step {
-            Step::Enter { group, instance } => {
-                let group = GROUPS[*group];
-                let mut request = join_request(group, "");
-                request.instance = instance.map(|instance| format!("i-{instance}").into());
-                let ticket = partition.ask(GroupRequest::Join(request));
-                let mut known = Known {
-                    group,
-                    id: "".into(),
-                    instance: *instance,
-                    generation: -1,
-                    leads: Vec::new(),
-                    joining: Some(ticket),
-                    syncing: None,
-                };
-                if instance.is_none() {
-                    let told = partition.joined(ticket);
-                    known.joining = Some(partition.ask(join(group, &told.member)));
-                    known.id = told.member;
-                }
-                self.known.push(known);
-            }
+            Step::Enter { group, instance } => self.enter(partition, GROUPS[*group], *instance),
             Step::Rejoin { member } => {
                 let Some(index) = chosen(member) else { return };
                 let known = &mut self.known[index];
