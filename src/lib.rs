@@ -9,9 +9,9 @@
 //! | [`types`], [`error_code`], [`config`], [`metrics`] | words: what everyone may say |
 //! | [`protocol`], [`record`] | formats: Kafka's wire, and record batches |
 //! | [`journal`] | one core's write-ahead log: what a commit holds, what may be recycled, what recovery replays |
-//! | [`log`] | one partition's log: segments, indexes, leader epochs, producers, the tail in memory |
+//! | [`log`] | one partition's log: segments, indexes, leader epochs, producers, the tail in memory, retention, compaction |
 //! | [`partition`] | a log with a role: high watermark, and who waits for it |
-//! | [`metadata`], [`coordinator`] | the cluster's facts, and the controller that decides them |
+//! | [`metadata`], [`coordinator`] | the cluster's facts and the controller that decides them; groups and their offsets |
 //! | [`client`] | the client's half of the wire |
 //! | [`shard`] | all that one core owns; `seam.rs` has its doors, then one file per verb |
 //! | [`reactor`] | the machine: ring, sockets, durable commits, mesh between cores, files |

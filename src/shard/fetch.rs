@@ -99,8 +99,9 @@ impl Shard {
             if caller.api_version >= 13 { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let refused: Vec<_> = unknown.into_iter().map(|place| FetchResult::error(place, unknown_code)).collect();
         let wait_ms = if refused.is_empty() { request.max_wait_ms.max(0) as u64 } else { 0 };
-        if owners.is_empty() && wait_ms > 0 {
-            // A fetch of nothing waits like any other: the client would ask again at once.
+        // A fetch of nothing waits like any other: the client would ask again at once. No core has to remember it.
+        let asks_nothing = owners.is_empty();
+        if asks_nothing && wait_ms > 0 {
             owners.push(self.id);
         }
         // Each request another core comes first, so that none is starved by the limit.
@@ -111,7 +112,7 @@ impl Shard {
         let everything = !matches!(session, SessionUse::Incremental(_));
         let fetch = || Fetch {
             connection: caller.connection,
-            session: session.id(),
+            session: session.id().filter(|_| !asks_nothing),
             parts: Vec::new(),
             forgotten: Vec::new(),
             everything,
