@@ -21,13 +21,19 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::doorbell::Doorbell;
 use super::mesh::Outbox;
 use crate::shard::{FileChange, FileError, FileName, OperationId};
+use crate::types::{Deadline, Time};
 use work::Files;
 
 /// Operations between the reactor and the executor at one time; more wait at the reactor.
 const OPERATIONS_MAX: usize = 4096;
 /// Buffers registered with the kernel, per executor.
 const REGISTERED_BYTES: usize = 2 << 20;
-const PREEMPT_TIMER: Duration = Duration::from_millis(2);
+/// Practically never. glommio takes a full task queue for an empty one, and sleeps, where this timer fires between its being
+/// armed and the first look at the tasks: on a busy core 2 ms did so within minutes. There is one queue, and its tasks wait
+/// for the disk after a few steps, so nothing needs the timer.
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+/// The same happens where a wake-up comes late. An executor that reports nothing for this long is woken again.
+const WAKE_AGAIN_MS: u64 = 50;
 const BLOCKING_THREADS: usize = 4;
 /// Whoever waits for a commit does not wait behind a write-back's time slice: on one core this halves the p99 under load.
 const NICENESS: i32 = 10;
@@ -48,6 +54,9 @@ pub struct Background {
     /// Given to the executor and not reported back.
     outstanding: usize,
     touched: bool,
+    /// Something was reported since the last `flush`.
+    progressed: bool,
+    wake_again_at: Deadline,
 }
 
 /// Wakes the executor when it has nothing to do.
@@ -84,7 +93,16 @@ impl Background {
             });
         })?;
         start.recv().map_err(|_| io::Error::other("the background executor did not start"))??;
-        Ok(Background { orders, waiting: VecDeque::new(), outcomes, bell, outstanding: 0, touched: false })
+        Ok(Background {
+            orders,
+            waiting: VecDeque::new(),
+            outcomes,
+            bell,
+            outstanding: 0,
+            touched: false,
+            progressed: false,
+            wake_again_at: 0,
+        })
     }
 
     pub fn write(&mut self, operation: OperationId, file: FileName, position: u64, bytes: Vec<Bytes>) {
@@ -95,8 +113,13 @@ impl Background {
         self.waiting.push_back((operation, Work::Change(change)));
     }
 
+    /// When `flush` has something to do although nothing happened.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        (self.outstanding > 0).then_some(self.wake_again_at)
+    }
+
     /// Hands over what may be handed over and wakes the executor once.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, now: Time) {
         while self.outstanding < OPERATIONS_MAX
             && let Some(order) = self.waiting.pop_front()
         {
@@ -104,11 +127,16 @@ impl Background {
             self.touched = true;
             assert!(self.orders.push(order).is_ok(), "the ring holds all that may be outstanding");
         }
-        if !std::mem::take(&mut self.touched) {
+        let is_late = self.outstanding > 0 && !self.progressed && now.monotonic_us >= self.wake_again_at;
+        if self.touched || self.progressed || is_late {
+            self.wake_again_at = now.after_ms(WAKE_AGAIN_MS);
+        }
+        self.progressed = false;
+        if !std::mem::take(&mut self.touched) && !is_late {
             return;
         }
         fence(Ordering::SeqCst);
-        if self.bell.asleep.swap(false, Ordering::Relaxed)
+        if (self.bell.asleep.swap(false, Ordering::Relaxed) || is_late)
             && let Some(waker) = self.bell.waker.get()
         {
             waker.wake_by_ref();
@@ -118,6 +146,7 @@ impl Background {
     pub fn take_outcome(&mut self) -> Option<Outcome> {
         let outcome = self.outcomes.pop().ok()?;
         self.outstanding -= 1;
+        self.progressed = true;
         Some(outcome)
     }
 
@@ -179,12 +208,14 @@ impl Drop for Background {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::clock::Clock;
     use crate::shard::FileKind;
     use crate::types::Uuid;
 
     struct Bench {
         directory: tempfile::TempDir,
         background: Background,
+        clock: Clock,
         next: u64,
     }
 
@@ -192,7 +223,12 @@ mod tests {
         fn new(open_files_max: usize) -> Bench {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let background = Background::start(None, open_files_max, Doorbell::new().expect("an eventfd"));
-            Bench { directory, background: background.expect("io_uring is allowed here"), next: 0 }
+            Bench {
+                directory,
+                background: background.expect("io_uring is allowed here"),
+                clock: Clock::start(),
+                next: 0,
+            }
         }
 
         fn partition(&self, name: &str) -> Arc<str> {
@@ -228,7 +264,7 @@ mod tests {
         fn finish(&mut self) -> Vec<Outcome> {
             let mut outcomes = Vec::new();
             while !self.background.is_quiet() {
-                self.background.flush();
+                self.background.flush(self.clock.now());
                 assert!(!self.background.outcomes.is_abandoned(), "the executor died");
                 outcomes.extend(std::iter::from_fn(|| self.background.take_outcome()));
                 std::thread::yield_now();

@@ -282,8 +282,8 @@ impl<S: Decide> Reactor<S> {
         let retry = (!self.mailbox.is_clear()).then_some(now.monotonic_us + RETRY_US);
         let look = self.stopping.then_some(now.monotonic_us + STOP_LOOK_US);
         let publish = self.unpublished.then_some(self.publish_at);
-        let due =
-            [self.shard.next_deadline(), self.net.next_deadline(), retry, look, publish].into_iter().flatten().min();
+        let due = [self.shard.next_deadline(), self.net.next_deadline(), self.background.next_deadline(), retry, look];
+        let due = due.into_iter().chain([publish]).flatten().min();
         let timeout = due.map(|due| Duration::from_micros(due.saturating_sub(self.clock.now().monotonic_us)));
         self.ring.wait(timeout);
         self.bedside.awake();
@@ -378,7 +378,7 @@ impl<S: Decide> Reactor<S> {
             }
         }
         mailbox.flush();
-        background.flush();
+        background.flush(now);
         net.flush(ring, now, &mut self.events);
     }
 
