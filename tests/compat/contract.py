@@ -1,7 +1,8 @@
 """The contract of a client program, for those written in Python; `run` tells what each feature proves.
 
-Environment: COMPAT_BOOTSTRAP (host:port), COMPAT_PREFIX (of every topic's name), COMPAT_LINES (a file of 2000 lines of text), COMPAT_LOG_DIR (optional).
-Commands: `features`; `digest TOPIC:PARTITION:COUNT…`; `send TOPIC:PARTITIONS CODEC FILE`. Standard output carries JSON lines only.
+Environment: COMPAT_BOOTSTRAP (host:port), COMPAT_PREFIX (of every topic's name), COMPAT_LINES (a file of 2000 lines of text), COMPAT_LOG_DIR (optional),
+COMPAT_FEATURES (those wanted; none: all).
+Commands: `features`; `digest TOPIC:PARTITION:COUNT…`; `send TOPIC:PARTITIONS CODEC FILE`; `member SETTINGS`, which groups.py tells. Standard output carries JSON lines only.
 """
 import hashlib
 import io
@@ -116,7 +117,8 @@ class NotRun(Exception):
 
 
 def emit(**line):
-    print(json.dumps(line), flush=True)
+    sys.stdout.write(json.dumps(line) + "\n")  # in one piece, whichever thread
+    sys.stdout.flush()
 
 
 def report(feature, ok, detail, started):
@@ -126,7 +128,10 @@ def report(feature, ok, detail, started):
 def run_features(version, features, seconds=FEATURE_SECONDS):
     """Runs each feature on a thread of its own, so that one that hangs is reported and the next one runs."""
     emit(version=version)
+    wanted = os.environ.get("COMPAT_FEATURES", "").split()
     for name, feature in features:
+        if wanted and name not in wanted:
+            continue
         started, outcome = time.monotonic(), []
 
         def work():
@@ -158,8 +163,38 @@ def chunks(path):
             yield b"".join(part)
 
 
-def main(version, features, read_digest, send):
-    """`features` a list of (name, function); read_digest(topic, partition, count) -> Digest; send(topic, partitions, codec, values)."""
+class Member:
+    """The settings of a group's member, and what it tells of itself."""
+
+    def __init__(self, settings):
+        self.__dict__.update(settings)
+        self.left, self.owned = threading.Event(), set()
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), self.left.set()), daemon=True).start()
+
+    def gains(self, partitions):
+        self.now(self.owned | set(partitions))
+
+    def loses(self, partitions):
+        self.now(self.owned - set(partitions))
+
+    def now(self, partitions):
+        self.owned = set(partitions)
+        emit(owned=sorted(self.owned))
+
+    def read(self, messages):
+        """[(topic, partition, offset)], in the order of their arrival."""
+        found = {}
+        for name, partition, offset in messages:
+            found.setdefault((name, partition), []).append(offset)
+        for at, offsets in found.items():
+            emit(read=at, offsets=offsets)
+
+    def refused(self, why):
+        emit(refused=str(why)[:200])
+
+
+def main(version, features, read_digest, send, member):
+    """`features` a list of (name, function); read_digest(topic, partition, count) -> Digest; send(topic, partitions, codec, values); member(Member)."""
     command = sys.argv[1]
     if command == "features":
         run_features(version, features)
@@ -175,6 +210,8 @@ def main(version, features, read_digest, send):
         name, partitions = sys.argv[2].rsplit(":", 1)
         sent = send(name, int(partitions), sys.argv[3], chunks(sys.argv[4]))
         emit(topic=name, sent=sent)
+    elif command == "member":
+        member(Member(json.loads(sys.argv[2])))
     else:
         sys.exit(f"unknown command {command}")
     sys.stdout.flush()

@@ -10,6 +10,7 @@ import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 
@@ -268,6 +269,35 @@ async def send(name, partitions, codec, values):
     return sent
 
 
+async def member(m):
+    reader = AIOKafkaConsumer(bootstrap_servers=c.BOOTSTRAP, client_id=m.client_id, group_id=m.group, group_instance_id=m.instance, enable_auto_commit=False, auto_offset_reset="earliest",
+                              session_timeout_ms=m.session_ms, heartbeat_interval_ms=m.heartbeat_ms, metadata_max_age_ms=m.metadata_ms)
+    # This client rebalances beside its reader: what was read is committed before partitions go, and what comes after they went is left to their new owner.
+    turn = asyncio.Lock()
+
+    class Owned(ConsumerRebalanceListener):
+        async def on_partitions_assigned(self, assigned):
+            m.now(map(tuple, assigned))
+
+        async def on_partitions_revoked(self, revoked):
+            async with turn:
+                m.now([])
+
+    reader.subscribe([m.topic], listener=Owned())
+    await reader.start()
+    while not m.left.is_set():
+        batches = await reader.getmany(timeout_ms=100)
+        async with turn:
+            mine = {at: messages for at, messages in batches.items() if tuple(at) in m.owned}
+            m.read((message.topic, message.partition, message.offset) for messages in mine.values() for message in messages)
+            try:
+                if mine:
+                    await reader.commit({at: messages[-1].offset + 1 for at, messages in mine.items()})
+            except kafka_errors.KafkaError as error:
+                m.refused(error)
+    await reader.stop()
+
+
 def here(work):
     """The coroutine function as a plain one."""
     return lambda *arguments: asyncio.run(work(*arguments))
@@ -281,4 +311,4 @@ FEATURES = [
     ("consume", here(consume)), ("shapes", here(shapes)), ("timestamps", here(timestamps)), ("parked", here(parked)), ("errors", here(errors)),
     ("admin", here(describe)), ("delete", here(delete)),
 ]
-c.main(aiokafka.__version__, FEATURES, here(read_digest), here(send))
+c.main(aiokafka.__version__, FEATURES, here(read_digest), here(send), here(member))

@@ -305,6 +305,25 @@ def send(name, partitions, codec, values):
     return sent
 
 
+def member(m):
+    settings = {"consumer": {"group.remote.assignor": m.assignor} if m.assignor else {},
+                "classic": {"session.timeout.ms": m.session_ms, "heartbeat.interval.ms": m.heartbeat_ms, **({"partition.assignment.strategy": m.assignor} if m.assignor else {})}}[m.protocol]
+    reader = Consumer({**BASE, **settings, "client.id": m.client_id, "group.id": m.group, "group.protocol": m.protocol, "enable.auto.commit": False, "auto.offset.reset": "earliest",
+                       "topic.metadata.refresh.interval.ms": m.metadata_ms, **({"group.instance.id": m.instance} if m.instance else {})})
+    at = lambda partitions: [(p.topic, p.partition) for p in partitions]
+    reader.subscribe([f"^{m.topic}.*" if m.pattern else m.topic], on_assign=lambda _, p: m.gains(at(p)), on_revoke=lambda _, p: m.loses(at(p)), on_lost=lambda _, p: m.loses(at(p)))
+    while not m.left.is_set():
+        message = reader.poll(0.2)
+        if message is None or message.error():
+            continue
+        m.read([(message.topic(), message.partition(), message.offset())])
+        try:
+            reader.commit(message, asynchronous=False)
+        except KafkaException as error:
+            m.refused(error)
+    reader.close()
+
+
 FEATURES = [
     ("metadata", metadata), ("create", create_topic), ("partitions", grow),
     ("acks-0", acks_0),
@@ -314,4 +333,4 @@ FEATURES = [
     *[(codec, lambda codec=codec: round_trip(codec, 1000, **{"compression.type": codec, "linger.ms": 50})) for codec in c.CODECS],
     ("consume", consume), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors), ("admin", describe), ("settings", settings), ("records", delete_records), ("group-admin", group_admin), ("delete", delete),
 ]
-c.main(f"{confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})", FEATURES, read_digest, send)
+c.main(f"{confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})", FEATURES, read_digest, send, member)

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,7 @@ type Program struct {
 	Module string
 	Client Client
 	Send   func(topic string, partitions int, codec string, values func() ([]byte, bool)) (int, error)
+	Member func(member *Member) error
 }
 
 func Bootstrap() string        { return os.Getenv("COMPAT_BOOTSTRAP") }
@@ -216,7 +218,11 @@ func version(module string) string {
 
 func (p Program) features() {
 	emit(map[string]string{"version": version(p.Module)})
+	wanted := strings.Fields(os.Getenv("COMPAT_FEATURES"))
 	for _, feature := range Features(p.Client) {
+		if len(wanted) > 0 && !slices.Contains(wanted, feature.Name) {
+			continue
+		}
 		started := time.Now()
 		type outcome struct {
 			detail string
@@ -316,6 +322,11 @@ func (p Program) Main() {
 			os.Exit(1)
 		}
 		emit(map[string]any{"topic": parts[0], "sent": sent})
+	case "member":
+		if err := p.Member(NewMember(os.Args[2])); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	default:
 		fmt.Fprintln(os.Stderr, "unknown command", os.Args[1])
 		os.Exit(2)

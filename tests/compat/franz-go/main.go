@@ -226,7 +226,49 @@ func (f franz) send(topic string, partitions int, codec string, values func() ([
 	}
 }
 
+func member(m *contract.Member) error {
+	balancer := map[string]kgo.GroupBalancer{"": kgo.StickyBalancer(), "range": kgo.RangeBalancer(), "cooperative-sticky": kgo.CooperativeStickyBalancer()}[m.Assignor]
+	owns := func(owned bool) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) { m.Owns(partitions, owned) }
+	}
+	options := []kgo.Opt{kgo.ClientID(m.ClientID), kgo.ConsumerGroup(m.Group), kgo.ConsumeTopics(m.Topic), kgo.Balancers(balancer), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.SessionTimeout(time.Duration(m.SessionMs) * time.Millisecond), kgo.HeartbeatInterval(time.Duration(m.HeartbeatMs) * time.Millisecond),
+		kgo.MetadataMaxAge(time.Duration(m.MetadataMs) * time.Millisecond), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(owns(true)), kgo.OnPartitionsRevoked(owns(false)), kgo.OnPartitionsLost(owns(false))}
+	if m.Protocol == "consumer" {
+		options = append(options, kgo.ServerSideBalancer())
+	}
+	if m.Instance != "" {
+		options = append(options, kgo.InstanceID(m.Instance))
+	}
+	if m.Pattern {
+		options = append(options, kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+m.Topic+".*"))
+	}
+	consumer := client(options...)
+	defer consumer.CloseAllowingRebalance()
+	for {
+		select {
+		case <-m.Left:
+			return nil
+		default:
+		}
+		within, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		fetches := consumer.PollFetches(within)
+		cancel()
+		fetches.EachPartition(func(part kgo.FetchTopicPartition) {
+			if offsets := make([]int64, 0, len(part.Records)); len(part.Records) > 0 {
+				part.EachRecord(func(record *kgo.Record) { offsets = append(offsets, record.Offset) })
+				m.Read(part.Topic, part.Partition, offsets...)
+			}
+		})
+		if err := consumer.CommitUncommittedOffsets(ctx); err != nil {
+			m.Refused(err)
+		}
+		consumer.AllowRebalance()
+	}
+}
+
 func main() {
 	f := franz{kadm.NewClient(client())}
-	contract.Program{Module: "github.com/twmb/franz-go", Client: f, Send: f.send}.Main()
+	contract.Program{Module: "github.com/twmb/franz-go", Client: f, Send: f.send, Member: member}.Main()
 }

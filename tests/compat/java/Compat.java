@@ -11,6 +11,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -19,12 +20,15 @@ import java.util.Properties;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
@@ -37,11 +41,17 @@ import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
+import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
+import org.apache.kafka.clients.consumer.RangeAssignor;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
@@ -510,6 +520,66 @@ public class Compat {
         emit("topic", name, "sent", sent);
     }
 
+    /** A field of the one JSON object that the program is given, whose values hold no quotes; null if it is null. */
+    static String setting(String json, String name) {
+        Matcher found = Pattern.compile('"' + name + "\": *(?:\"([^\"]*)\"|([^,}\"]+))").matcher(json);
+        same(found.find(), true, "a setting " + name);
+        return found.group(1) != null ? found.group(1) : found.group(2).equals("null") ? null : found.group(2);
+    }
+
+    static List<String> at(Collection<TopicPartition> partitions) {
+        return partitions.stream().map(partition -> "[\"" + partition.topic() + "\", " + partition.partition() + "]").sorted().toList();
+    }
+
+    static void member(String json) throws Exception {
+        Map<String, Object> all = new LinkedHashMap<>(Map.of("bootstrap.servers", BOOTSTRAP, "enable.auto.commit", false, "auto.offset.reset", "earliest"));
+        boolean classic = setting(json, "protocol").equals("classic");
+        String assignor = setting(json, "assignor"), instance = setting(json, "instance"), topic = setting(json, "topic");
+        all.putAll(Map.of("client.id", setting(json, "client_id"), "group.id", setting(json, "group"), "group.protocol", setting(json, "protocol"), "metadata.max.age.ms", setting(json, "metadata_ms")));
+        if (classic) all.putAll(Map.of("session.timeout.ms", setting(json, "session_ms"), "heartbeat.interval.ms", setting(json, "heartbeat_ms")));
+        if (instance != null) all.put("group.instance.id", instance);
+        if (assignor != null && !classic) all.put("group.remote.assignor", assignor);
+        if (assignor != null && classic) all.put("partition.assignment.strategy", assignor.equals("range") ? RangeAssignor.class.getName() : CooperativeStickyAssignor.class.getName());
+        CountDownLatch left = new CountDownLatch(1);
+        Thread input = new Thread(() -> {
+            try {
+                System.in.readAllBytes();
+            } catch (Exception closed) {
+                // ends all the same
+            }
+            left.countDown();
+        });
+        input.setDaemon(true);
+        input.start();
+        Set<TopicPartition> owned = new HashSet<>();
+        ConsumerRebalanceListener listener = new ConsumerRebalanceListener() {
+            public void onPartitionsAssigned(Collection<TopicPartition> gained) {
+                owned.addAll(gained);
+                emit("owned", at(owned));
+            }
+
+            public void onPartitionsRevoked(Collection<TopicPartition> lost) {
+                lost.forEach(owned::remove);
+                emit("owned", at(owned));
+            }
+        };
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(all, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            if (setting(json, "pattern").equals("true")) consumer.subscribe(new SubscriptionPattern(topic + ".*"), listener);
+            else consumer.subscribe(List.of(topic), listener);
+            while (left.getCount() > 0) {
+                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(200));
+                for (TopicPartition partition : records.partitions()) {
+                    emit("read", new StringBuilder(at(List.of(partition)).get(0)), "offsets", records.records(partition).stream().map(ConsumerRecord::offset).toList());
+                }
+                try {
+                    if (!records.isEmpty()) consumer.commitSync();
+                } catch (KafkaException refused) {
+                    emit("refused", refused.toString());
+                }
+            }
+        }
+    }
+
     public static void main(String[] arguments) throws Exception {
         admin = Admin.create(Map.of("bootstrap.servers", BOOTSTRAP, "default.api.timeout.ms", 30000, "request.timeout.ms", 15000));
         List<String> rest = Arrays.asList(arguments).subList(1, arguments.length);
@@ -517,6 +587,7 @@ public class Compat {
             case "features" -> features();
             case "digest" -> digests(rest);
             case "send" -> send(rest.get(0).split(":")[0], Integer.parseInt(rest.get(0).split(":")[1]), rest.get(1), Path.of(rest.get(2)));
+            case "member" -> member(rest.get(0));
             default -> throw new IllegalArgumentException(arguments[0]);
         }
         System.exit(0);
@@ -543,6 +614,8 @@ public class Compat {
         features.put("records", Compat::deleteRecords);
         features.put("log-dirs", Compat::logDirs);
         features.put("delete", Compat::delete);
+        List<String> wanted = List.of(System.getenv().getOrDefault("COMPAT_FEATURES", "").split(" "));
+        if (!wanted.contains("")) features.keySet().retainAll(wanted);
         ExecutorService threads = Executors.newCachedThreadPool();
         features.forEach((name, feature) -> {
             long started = System.nanoTime();

@@ -10,6 +10,9 @@ import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 
 def admin():
@@ -272,6 +275,31 @@ def send(name, partitions, codec, values):
     return sent
 
 
+def member(m):
+    assignors = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
+    reader = KafkaConsumer(bootstrap_servers=c.BOOTSTRAP, client_id=m.client_id, group_id=m.group, group_instance_id=m.instance, enable_auto_commit=False, auto_offset_reset="earliest",
+                           session_timeout_ms=m.session_ms, heartbeat_interval_ms=m.heartbeat_ms, metadata_max_age_ms=m.metadata_ms,
+                           **({"partition_assignment_strategy": [assignors[m.assignor]]} if m.assignor else {}))
+
+    class Owned(ConsumerRebalanceListener):
+        def on_partitions_assigned(self, assigned):
+            m.gains(map(tuple, assigned))
+
+        def on_partitions_revoked(self, revoked):
+            m.loses(map(tuple, revoked))
+
+    reader.subscribe([m.topic], listener=Owned())
+    while not m.left.is_set():
+        batches = reader.poll(200)
+        m.read((message.topic, message.partition, message.offset) for batch in batches.values() for message in batch)
+        try:
+            if batches:
+                reader.commit()
+        except kafka_errors.KafkaError as error:
+            m.refused(error)
+    reader.close()
+
+
 FEATURES = [
     ("metadata", metadata), ("create", create_topic), ("partitions", grow),
     *[(f"acks-{name}", lambda name=name, acks=acks: round_trip(f"acks-{name}", 500, acks=acks, enable_idempotence=False))
@@ -281,4 +309,4 @@ FEATURES = [
     ("consume", consume), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors), ("admin", describe), ("settings", settings), ("records", delete_records), ("log-dirs", log_dirs), ("group-admin", group_admin),
     ("delete", delete),
 ]
-c.main(kafka.__version__, FEATURES, read_digest, send)
+c.main(kafka.__version__, FEATURES, read_digest, send, member)

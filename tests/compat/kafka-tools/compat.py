@@ -347,6 +347,25 @@ def read_digest(name, partition, count):
     raise c.NotRun("its formatter is for text")
 
 
+def member(m):
+    """The console consumer keeps its rebalances to itself and commits by itself."""
+    settings = {"client.id": m.client_id, "group.protocol": m.protocol, "auto.offset.reset": "earliest", "auto.commit.interval.ms": 100, "metadata.max.age.ms": m.metadata_ms, "group.instance.id": m.instance}
+    if m.protocol == "classic":
+        assignors = {"range": "RangeAssignor", "cooperative-sticky": "CooperativeStickyAssignor"}
+        settings |= {"session.timeout.ms": m.session_ms, "heartbeat.interval.ms": m.heartbeat_ms,
+                     "partition.assignment.strategy": m.assignor and "org.apache.kafka.clients.consumer." + assignors[m.assignor]}
+    topic = ("--include", f"{m.topic}.*") if m.pattern else ("--topic", m.topic)
+    printed = ("--formatter-property", "print.partition=true", "--formatter-property", "print.offset=true")
+    reader = subprocess.Popen(command("consumer.ConsoleConsumer", *topic, "--group", m.group, *printed,
+                                      *[part for key, value in settings.items() if value for part in ("--command-property", f"{key}={value}")]), stdout=subprocess.PIPE)
+    c.emit(pid=reader.pid)
+    threading.Thread(target=lambda: (m.left.wait(), reader.terminate()), daemon=True).start()
+    for line in reader.stdout:
+        partition, offset, name = re.fullmatch(r"Partition:(\d+)\tOffset:(\d+)\t(\S+)\n", line.decode()).groups()
+        m.read([(name, int(partition), int(offset))])
+    sys.exit(reader.wait() != 0 and not m.left.is_set())
+
+
 FEATURES = [
     ("metadata", metadata), ("create", create_topic), ("partitions", grow),
     *[(f"acks-{acks}", lambda acks=acks: round_trip(f"acks-{acks}", 500, acks=acks, enable_idempotence="false")) for acks in ("0", "1", "all")],
@@ -359,4 +378,4 @@ if sys.argv[1] == "dump":
     dump_all(sys.argv[2])
     sys.exit(0)
 jar = glob.glob(os.path.join(os.environ["COMPAT_KAFKA_LIB"], "kafka-tools-[0-9]*.jar"))[0]
-c.main(re.search(r"kafka-tools-([\d.]+)\.jar", jar)[1], FEATURES, read_digest, lambda *_: sys.exit("the console producer sends text only"))
+c.main(re.search(r"kafka-tools-([\d.]+)\.jar", jar)[1], FEATURES, read_digest, lambda *_: sys.exit("the console producer sends text only"), member)

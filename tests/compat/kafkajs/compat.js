@@ -1,5 +1,5 @@
 // kafkajs against the broker under test; the contract is described in ../contract.py, the features in ../run.
-// Its consumers need groups, so what it sends is read back and compared by the other clients.
+// Its consumers are members of groups, so most of what it sends is read back and compared by the other clients.
 
 const fs = require('fs')
 const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, Partitioners, logLevel } = require('kafkajs')
@@ -36,6 +36,8 @@ const CODECS = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snapp
 
 const kafka = new Kafka({ clientId: 'compat', brokers: [process.env.COMPAT_BOOTSTRAP], logLevel: logLevel.NOTHING, retry: { retries: 5, initialRetryTime: 100 } })
 const admin = kafka.admin()
+
+const sleep = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds))
 
 class NotRun extends Error {}
 
@@ -83,12 +85,12 @@ const offsets = async (topic, partition = 0) => {
   return [Number(found.low), Number(found.high)]
 }
 
-async function until(what, attempt) {
-  for (let i = 0; i < 100; i++) {
+async function until(what, attempt, seconds = 10) {
+  for (let i = 0; i < seconds * 10; i++) {
     if (await attempt()) return
-    await new Promise(resolve => setTimeout(resolve, 100))
+    await sleep(100)
   }
-  throw new Error(`${what}: not within 10 s`)
+  throw new Error(`${what}: not within ${seconds} s`)
 }
 
 async function sent(name, count, options) {
@@ -99,8 +101,20 @@ async function sent(name, count, options) {
   return `${count} records, read back by others`
 }
 
-const needsGroups = async () => {
-  throw new NotRun('needs groups')
+// Reads as many records as are wanted in a group of its own.
+async function consumed(topic, count, settings = {}, more = async () => {}) {
+  const consumer = kafka.consumer({ groupId: `${topic}-readers`, maxWaitTimeInMs: 500, ...settings })
+  const found = []
+  try {
+    await consumer.connect()
+    await consumer.subscribe({ topics: [topic], fromBeginning: true })
+    await consumer.run({ autoCommit: false, eachMessage: async ({ partition, message }) => void found.push({ partition, ...message, at: Date.now() }) })
+    await more(found, consumer)
+    await until(`${count} records`, () => found.length >= count, 40)
+    return found
+  } finally {
+    await Promise.race([consumer.disconnect(), sleep(1000)]) // it would wait for a fetch that is parked
+  }
 }
 
 const features = {
@@ -126,7 +140,21 @@ const features = {
   'acks-all': () => sent('acks-all', 500, { acks: -1 }),
   idempotent: () => sent('idempotent', 2000, { idempotent: true, batch: 50 }),
   ...Object.fromEntries(Object.keys(CODECS).map(codec => [codec, () => sent(codec, 1000, { compression: CODECS[codec] })])),
-  consume: needsGroups,
+  async consume() {
+    const topic = await create(topicOf('consume'), 3)
+    const sent = records(3000)
+    for (let partition = 0; partition < 3; partition++) await produce(topic, sent.filter((_, i) => i % 3 === partition), { partition })
+    const found = await consumed(topic, 3001, {}, async (found, consumer) => {
+      await until('3000 records', () => found.length >= 3000, 40)
+      consumer.seek({ topic, partition: 1, offset: '999' })
+    })
+    for (let partition = 0; partition < 3; partition++) {
+      const [have, want] = [found.slice(0, 3000).filter(record => record.partition === partition), sent.filter((_, i) => i % 3 === partition)]
+      same(have.length, want.length, `records of partition ${partition}`)
+      if (!have.every((record, i) => record.key.equals(want[i].key) && record.value.equals(want[i].value))) throw new Error(`partition ${partition} differs`)
+    }
+    same([found[3000].partition, found[3000].offset], [1, '999'], 'the record after the seek')
+  },
   async shapes() {
     const topic = await create(topicOf('shapes'))
     const large = Buffer.from(Array.from({ length: 900000 }, (_, i) => (i * 31 + (i >> 8)) & 255))
@@ -150,7 +178,22 @@ const features = {
     same((await admin.fetchTopicOffsetsByTimestamp(topic, TIME_0 + 41500))[0].offset, '42', 'offset for time')
     same(await offsets(topic), [0, 100], 'beginning and end')
   },
-  parked: needsGroups,
+  async parked() {
+    const topic = await create(topicOf('parked'))
+    const acks = []
+    const found = await consumed(topic, 3, { maxWaitTimeInMs: 30000, sessionTimeout: 60000 }, async found => {
+      await sleep(3000)
+      for (let turn = 0; turn < 3; turn++) {
+        await produce(topic, [{ key: 'parked', value: `${turn}` }])
+        acks.push(Date.now())
+        await until('a record of a parked fetch', () => found.length > turn, 20)
+        await sleep(1000)
+      }
+    })
+    const worst = Math.max(...found.map((record, i) => record.at - acks[i]))
+    if (worst > 5000) throw new Error(`a parked fetch was answered ${worst} ms after the ack`)
+    return `at most ${Math.max(0, worst)} ms after the ack`
+  },
   async errors() {
     const topic = await create(topicOf('errors'))
     const oversize = Buffer.from(Array.from({ length: 2000000 }, (_, i) => (i * i * 31 + (i >> 3)) & 255))
@@ -184,11 +227,42 @@ const features = {
   },
 }
 
+// A member of a group, as ../groups.py tells it.
+async function member(settings) {
+  const { topic, group, client_id, session_ms, heartbeat_ms, metadata_ms } = settings
+  const own = new Kafka({ clientId: client_id, brokers: [process.env.COMPAT_BOOTSTRAP], logLevel: logLevel.NOTHING, retry: { retries: 50, initialRetryTime: 100, maxRetryTime: 500 } })
+  const consumer = own.consumer({ groupId: group, sessionTimeout: session_ms, rebalanceTimeout: 10000, heartbeatInterval: heartbeat_ms, metadataMaxAge: metadata_ms, maxWaitTimeInMs: 200 })
+  const owned = assignment => emit({ owned: Object.entries(assignment).flatMap(([topic, partitions]) => partitions.map(partition => [topic, partition])) })
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => owned(payload.memberAssignment))
+  consumer.on(consumer.events.REBALANCING, () => owned({}))
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  await consumer.run({
+    autoCommit: false,
+    eachBatchAutoResolve: false,
+    async eachBatch({ batch, resolveOffset, isRunning, isStale }) {
+      if (!isRunning() || isStale()) return
+      emit({ read: [batch.topic, batch.partition], offsets: batch.messages.map(message => Number(message.offset)) })
+      resolveOffset(batch.lastOffset())
+      await consumer.commitOffsets([{ topic: batch.topic, partition: batch.partition, offset: `${BigInt(batch.lastOffset()) + 1n}` }]).catch(error => {
+        emit({ refused: error.message })
+        throw error
+      })
+    },
+  })
+  await new Promise(resolve => process.stdin.on('end', resolve).resume())
+  await consumer.disconnect()
+  process.exit(0)
+}
+
 async function main() {
   await zstd.init()
+  if (process.argv[2] === 'member') return member(JSON.parse(process.argv[3]))
   emit({ version: require('kafkajs/package.json').version })
   await admin.connect()
+  const wanted = (process.env.COMPAT_FEATURES || '').split(' ').filter(Boolean)
   for (const [feature, run] of Object.entries(features)) {
+    if (wanted.length && !wanted.includes(feature)) continue
     const started = Date.now()
     let [ok, detail] = [true, '']
     let timer

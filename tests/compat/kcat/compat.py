@@ -166,6 +166,20 @@ def read_digest(name, partition, count):
     return total
 
 
+def member(m):
+    """kcat keeps its rebalances to itself and commits by itself."""
+    settings = {"client.id": m.client_id, "session.timeout.ms": m.session_ms, "heartbeat.interval.ms": m.heartbeat_ms, "topic.metadata.refresh.interval.ms": m.metadata_ms,
+                "auto.offset.reset": "earliest", "auto.commit.interval.ms": 100, "group.instance.id": m.instance, "partition.assignment.strategy": m.assignor}
+    reader = subprocess.Popen([KCAT, "-b", c.BOOTSTRAP, "-G", m.group, "-q", "-u", "-f", "%t %p %o\n", *[part for key, value in settings.items() if value for part in ("-X", f"{key}={value}")], m.topic],
+                              stdout=subprocess.PIPE)
+    c.emit(pid=reader.pid)
+    threading.Thread(target=lambda: (m.left.wait(), reader.terminate()), daemon=True).start()
+    for line in reader.stdout:
+        name, partition, offset = line.decode().split()
+        m.read([(name, int(partition), int(offset))])
+    sys.exit(reader.wait() != 0 and not m.left.is_set())
+
+
 def version():
     return "{} (librdkafka {})".format(*re.search(r"Version (\S+).*librdkafka ([0-9.]+)", kcat("-V").stdout.decode(), re.S).groups())
 
@@ -178,4 +192,4 @@ FEATURES = [
     ("consume", all_partitions), ("shapes", shapes), ("timestamps", timestamps), ("parked", parked), ("errors", errors),
     ("admin", needs_admin), ("delete", needs_admin),
 ]
-c.main(version(), FEATURES, read_digest, lambda *_: sys.exit("kcat sends lines only"))
+c.main(version(), FEATURES, read_digest, lambda *_: sys.exit("kcat sends lines only"), member)

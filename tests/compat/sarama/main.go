@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -285,6 +286,70 @@ func (c client) send(topic string, partitions int, codec string, values func() (
 	return sent, producer.Close()
 }
 
+// claims is what sarama calls at the beginning and the end of a generation, and for each partition in between.
+type claims struct{ member *contract.Member }
+
+func (c claims) Setup(session sarama.ConsumerGroupSession) error {
+	c.member.Owns(session.Claims(), true)
+	return nil
+}
+
+func (c claims) Cleanup(session sarama.ConsumerGroupSession) error {
+	c.member.Owns(session.Claims(), false)
+	return nil
+}
+
+func (c claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	if c.member.Assignor == "cooperative-sticky" { // a session outlives its claims
+		c.member.Owns(map[string][]int32{claim.Topic(): {claim.Partition()}}, true)
+		defer c.member.Owns(map[string][]int32{claim.Topic(): {claim.Partition()}}, false)
+	}
+	for {
+		select {
+		case message, more := <-claim.Messages():
+			if !more {
+				return nil
+			}
+			c.member.Read(message.Topic, message.Partition, message.Offset)
+			session.MarkMessage(message, "")
+			session.Commit()
+		case <-session.Context().Done():
+			return nil
+		}
+	}
+}
+
+func member(m *contract.Member) error {
+	settings := config()
+	settings.ClientID, settings.Consumer.Group.InstanceId = m.ClientID, m.Instance
+	settings.Consumer.Group.Session.Timeout = time.Duration(m.SessionMs) * time.Millisecond
+	settings.Consumer.Group.Heartbeat.Interval = time.Duration(m.HeartbeatMs) * time.Millisecond
+	settings.Metadata.RefreshFrequency = time.Duration(m.MetadataMs) * time.Millisecond
+	settings.Consumer.Offsets.AutoCommit.Enable, settings.Consumer.Offsets.Initial = false, sarama.OffsetOldest
+	strategy := map[string]func() sarama.BalanceStrategy{"": sarama.NewBalanceStrategyRange, "range": sarama.NewBalanceStrategyRange, "cooperative-sticky": sarama.NewBalanceStrategyCooperativeSticky}
+	settings.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{strategy[m.Assignor]()}
+	group, err := sarama.NewConsumerGroup([]string{contract.Bootstrap()}, m.Group, settings)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for err := range group.Errors() {
+			m.Refused(err)
+		}
+	}()
+	within, leave := context.WithCancel(context.Background())
+	go func() {
+		<-m.Left
+		leave()
+	}()
+	for within.Err() == nil {
+		if err := group.Consume(within, []string{m.Topic}, claims{m}); err != nil {
+			m.Refused(err)
+		}
+	}
+	return group.Close()
+}
+
 func main() {
 	own, err := sarama.NewClient([]string{contract.Bootstrap()}, config())
 	if err != nil {
@@ -295,5 +360,5 @@ func main() {
 		panic(err)
 	}
 	c := client{own, admin}
-	contract.Program{Module: "github.com/IBM/sarama", Client: c, Send: c.send}.Main()
+	contract.Program{Module: "github.com/IBM/sarama", Client: c, Send: c.send, Member: member}.Main()
 }
