@@ -3,7 +3,8 @@
 A client's program has one command for this: `member SETTINGS`, where SETTINGS is a JSON object
     topic, pattern (subscribe with the regular expression ^topic.* instead), group, client_id, protocol (classic or consumer),
     assignor (range, cooperative-sticky; null: the client's own), instance (group.instance.id or null), session_ms, heartbeat_ms, metadata_ms
-A member consumes from the earliest record on, commits (synchronously, where it can) after every batch, and prints JSON lines
+A member consumes from the earliest record on, commits (synchronously, where it can) after every batch, once more what was refused (a rebalance goes
+on) before its partition goes, and prints JSON lines
     {"owned": [[topic, partition]…]}                          after every change, all that it owns now
     {"read": [topic, partition], "offsets": [offset…]}        each record once, before it is committed
     {"refused": why}                                          a commit that was refused
@@ -104,9 +105,9 @@ class Member:
 class Scene:
     """One group, the topics it reads, and the two who look on: one feeds the topics, one watches the group."""
 
-    def __init__(self, name, bootstrap, programs, protocol="classic", assignor=None, pattern=False, at_least_once=False):
+    def __init__(self, name, bootstrap, programs, protocol="classic", assignor=None, pattern=False, session_ms=SESSION_MS, at_least_once=False):
         self.topic, self.group, self.programs = name, name, programs
-        self.settings = {"topic": name, "pattern": pattern, "group": name, "protocol": protocol, "assignor": assignor, "session_ms": SESSION_MS, "heartbeat_ms": HEARTBEAT_MS, "metadata_ms": METADATA_MS}
+        self.settings = {"topic": name, "pattern": pattern, "group": name, "protocol": protocol, "assignor": assignor, "session_ms": session_ms, "heartbeat_ms": HEARTBEAT_MS, "metadata_ms": METADATA_MS}
         self.at_least_once, self.bootstrap, self.control = at_least_once, bootstrap, wire.Wire(bootstrap)
         self.members, self.started = [], 0
         self.partitions, self.ends, self.feeding = {}, defaultdict(int), threading.Event()
@@ -212,9 +213,8 @@ class Scene:
                 raise Wrong(f"{what}: {why}; group {seen}; {'; '.join(map(str, self.members))} {more()}"[:2000])
             time.sleep(0.1)
 
-    def settle(self, what, seconds=SETTLE_SECONDS, members=None):
+    def settle(self, what, seconds=SETTLE_SECONDS):
         """Waits until every partition has one owner, each member some, and coordinator and members agree; seconds taken."""
-        members = self.members if members is None else members
 
         def settled():
             if self.snapshot is None:
@@ -222,8 +222,8 @@ class Scene:
             state, _, found = self.snapshot
             owned = {member["client"]: member["owned"] for member in found}
             parts = [at for member in found for at in member["owned"]]
-            return (state == "Stable" and len(found) == len(members) and sorted(parts) == sorted(self.all()) and all(owned.values())
-                    and all(member.owned is None or member.owned == owned.get(member.client) for member in members))
+            return (state == "Stable" and sorted(member["client"] for member in found) == sorted(member.client for member in self.members) and sorted(parts) == sorted(self.all()) and all(owned.values())
+                    and all(member.owned is None or member.owned == owned.get(member.client) for member in self.members))
 
         return self.until(what, seconds, settled)
 
@@ -244,7 +244,7 @@ class Scene:
         """Stops feeding and waits until all is read and committed."""
         self.feeding.clear()
         time.sleep(0.3)
-        self.until(what, SETTLE_SECONDS, lambda: not self.uncommitted(), self.uncommitted)
+        self.until(what, SETTLE_SECONDS, lambda: not self.uncommitted(), lambda: (self.uncommitted(), self.unread()))
         self.until("all read", 10, lambda: not self.unread(), self.unread)
 
     def uncommitted(self):
@@ -256,7 +256,7 @@ class Scene:
 
     def check_twice(self):
         if self.twice and not self.at_least_once:
-            raise Wrong(f"{len(self.twice)} records read twice though their first reader lived, as {self.twice[:3]}")
+            raise Wrong(f"{len(self.twice)} records read twice though their first reader lived, as {self.twice[:3]}; {'; '.join(map(str, self.members))}")
 
     def check_records(self):
         self.check_twice()
@@ -326,7 +326,7 @@ def static(scene):
     if now != owned or scene.states not in ([], ["Stable"]) or len(stays.history) != changes:
         raise Wrong(f"its return was noticed: {sorted(owned)} became {sorted(now)}, states {scene.states}, the other's changes {stays.history[changes:]}")
     scene.kill(back)
-    scene.settle("a static member that stays away", SESSION_MS / 1000 + SETTLE_SECONDS)
+    scene.settle("a static member that stays away", scene.settings["session_ms"] / 1000 + SETTLE_SECONDS)
     scene.drain()
     return scene.end()
 
@@ -361,7 +361,7 @@ def moves(scene):
 
 
 SCENARIOS = {
-    "group": (life, {}), "group-static": (static, {}), "group-coop": (life, {"assignor": "cooperative-sticky"}), "group-848": (life, {"protocol": "consumer"}),
+    "group": (life, {}), "group-static": (static, {"session_ms": 12000}), "group-coop": (life, {"assignor": "cooperative-sticky"}), "group-848": (life, {"protocol": "consumer"}),
     "group-regex": (regex, {"protocol": "consumer", "pattern": True}), "group-moves": (moves, {}), "group-mixed": (life, {"assignor": "range"}),
 }
 

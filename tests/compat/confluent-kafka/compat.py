@@ -310,17 +310,30 @@ def member(m):
                 "classic": {"session.timeout.ms": m.session_ms, "heartbeat.interval.ms": m.heartbeat_ms, **({"partition.assignment.strategy": m.assignor} if m.assignor else {})}}[m.protocol]
     reader = Consumer({**BASE, **settings, "client.id": m.client_id, "group.id": m.group, "group.protocol": m.protocol, "enable.auto.commit": False, "auto.offset.reset": "earliest",
                        "topic.metadata.refresh.interval.ms": m.metadata_ms, **({"group.instance.id": m.instance} if m.instance else {})})
-    at = lambda partitions: [(p.topic, p.partition) for p in partitions]
-    reader.subscribe([f"^{m.topic}.*" if m.pattern else m.topic], on_assign=lambda _, p: m.gains(at(p)), on_revoke=lambda _, p: m.loses(at(p)), on_lost=lambda _, p: m.loses(at(p)))
-    while not m.left.is_set():
-        message = reader.poll(0.2)
-        if message is None or message.error():
-            continue
-        m.read([(message.topic(), message.partition(), message.offset())])
+    read = {}  # and not yet committed
+
+    def commit():
         try:
-            reader.commit(message, asynchronous=False)
+            if read:
+                reader.commit(offsets=[TopicPartition(*at, offset) for at, offset in read.items()], asynchronous=False)
+            read.clear()
         except KafkaException as error:
             m.refused(error)
+
+    def gains(_, partitions):
+        m.gains((p.topic, p.partition) for p in partitions)
+
+    def loses(_, partitions):
+        commit()
+        m.loses((p.topic, p.partition) for p in partitions)
+
+    reader.subscribe([f"^{m.topic}.*" if m.pattern else m.topic], on_assign=gains, on_revoke=loses, on_lost=loses)
+    while not m.left.is_set():
+        message = reader.poll(0.2)
+        if message is not None and not message.error():
+            m.read([(message.topic(), message.partition(), message.offset())])
+            read[message.topic(), message.partition()] = message.offset() + 1
+        commit()
     reader.close()
 
 

@@ -228,8 +228,18 @@ func (f franz) send(topic string, partitions int, codec string, values func() ([
 
 func member(m *contract.Member) error {
 	balancer := map[string]kgo.GroupBalancer{"": kgo.StickyBalancer(), "range": kgo.RangeBalancer(), "cooperative-sticky": kgo.CooperativeStickyBalancer()}[m.Assignor]
+	commit := func(consumer *kgo.Client) {
+		if err := consumer.CommitUncommittedOffsets(ctx); err != nil {
+			m.Refused(err)
+		}
+	}
 	owns := func(owned bool) func(context.Context, *kgo.Client, map[string][]int32) {
-		return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) { m.Owns(partitions, owned) }
+		return func(_ context.Context, consumer *kgo.Client, partitions map[string][]int32) {
+			if !owned {
+				commit(consumer)
+			}
+			m.Owns(partitions, owned)
+		}
 	}
 	options := []kgo.Opt{kgo.ClientID(m.ClientID), kgo.ConsumerGroup(m.Group), kgo.ConsumeTopics(m.Topic), kgo.Balancers(balancer), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.SessionTimeout(time.Duration(m.SessionMs) * time.Millisecond), kgo.HeartbeatInterval(time.Duration(m.HeartbeatMs) * time.Millisecond),
@@ -261,9 +271,7 @@ func member(m *contract.Member) error {
 				m.Read(part.Topic, part.Partition, offsets...)
 			}
 		})
-		if err := consumer.CommitUncommittedOffsets(ctx); err != nil {
-			m.Refused(err)
-		}
+		commit(consumer)
 		consumer.AllowRebalance()
 	}
 }

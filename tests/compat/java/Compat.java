@@ -552,18 +552,28 @@ public class Compat {
         input.setDaemon(true);
         input.start();
         Set<TopicPartition> owned = new HashSet<>();
-        ConsumerRebalanceListener listener = new ConsumerRebalanceListener() {
-            public void onPartitionsAssigned(Collection<TopicPartition> gained) {
-                owned.addAll(gained);
-                emit("owned", at(owned));
-            }
-
-            public void onPartitionsRevoked(Collection<TopicPartition> lost) {
-                lost.forEach(owned::remove);
-                emit("owned", at(owned));
-            }
-        };
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(all, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            boolean[] read = {false}; // what is not yet committed
+            Runnable commit = () -> {
+                try {
+                    if (read[0]) consumer.commitSync();
+                    read[0] = false;
+                } catch (KafkaException refused) {
+                    emit("refused", refused.toString());
+                }
+            };
+            ConsumerRebalanceListener listener = new ConsumerRebalanceListener() {
+                public void onPartitionsAssigned(Collection<TopicPartition> gained) {
+                    owned.addAll(gained);
+                    emit("owned", at(owned));
+                }
+
+                public void onPartitionsRevoked(Collection<TopicPartition> lost) {
+                    commit.run();
+                    lost.forEach(owned::remove);
+                    emit("owned", at(owned));
+                }
+            };
             if (setting(json, "pattern").equals("true")) consumer.subscribe(new SubscriptionPattern(topic + ".*"), listener);
             else consumer.subscribe(List.of(topic), listener);
             while (left.getCount() > 0) {
@@ -571,11 +581,8 @@ public class Compat {
                 for (TopicPartition partition : records.partitions()) {
                     emit("read", new StringBuilder(at(List.of(partition)).get(0)), "offsets", records.records(partition).stream().map(ConsumerRecord::offset).toList());
                 }
-                try {
-                    if (!records.isEmpty()) consumer.commitSync();
-                } catch (KafkaException refused) {
-                    emit("refused", refused.toString());
-                }
+                read[0] |= !records.isEmpty();
+                commit.run();
             }
         }
     }

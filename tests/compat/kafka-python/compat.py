@@ -281,22 +281,31 @@ def member(m):
                            session_timeout_ms=m.session_ms, heartbeat_interval_ms=m.heartbeat_ms, metadata_max_age_ms=m.metadata_ms,
                            **({"partition_assignment_strategy": [assignors[m.assignor]]} if m.assignor else {}))
 
+    read = False  # what is not yet committed
+
+    def commit():
+        nonlocal read
+        try:
+            if read:
+                reader.commit()
+            read = False
+        except kafka_errors.KafkaError as error:
+            m.refused(error)
+
     class Owned(ConsumerRebalanceListener):
         def on_partitions_assigned(self, assigned):
             m.gains(map(tuple, assigned))
 
         def on_partitions_revoked(self, revoked):
+            commit()
             m.loses(map(tuple, revoked))
 
     reader.subscribe([m.topic], listener=Owned())
     while not m.left.is_set():
         batches = reader.poll(200)
         m.read((message.topic, message.partition, message.offset) for batch in batches.values() for message in batch)
-        try:
-            if batches:
-                reader.commit()
-        except kafka_errors.KafkaError as error:
-            m.refused(error)
+        read = read or bool(batches)
+        commit()
     reader.close()
 
 

@@ -310,7 +310,12 @@ func (c claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.C
 			if !more {
 				return nil
 			}
-			c.member.Read(message.Topic, message.Partition, message.Offset)
+			offsets := []int64{message.Offset}
+			for waiting := len(claim.Messages()); waiting > 0; waiting-- {
+				message = <-claim.Messages()
+				offsets = append(offsets, message.Offset)
+			}
+			c.member.Read(message.Topic, message.Partition, offsets...)
 			session.MarkMessage(message, "")
 			session.Commit()
 		case <-session.Context().Done():
@@ -325,6 +330,7 @@ func member(m *contract.Member) error {
 	settings.Consumer.Group.Session.Timeout = time.Duration(m.SessionMs) * time.Millisecond
 	settings.Consumer.Group.Heartbeat.Interval = time.Duration(m.HeartbeatMs) * time.Millisecond
 	settings.Metadata.RefreshFrequency = time.Duration(m.MetadataMs) * time.Millisecond
+	settings.Consumer.MaxWaitTime = 100 * time.Millisecond // a commit waits behind the fetch on the same connection
 	settings.Consumer.Offsets.AutoCommit.Enable, settings.Consumer.Offsets.Initial = false, sarama.OffsetOldest
 	strategy := map[string]func() sarama.BalanceStrategy{"": sarama.NewBalanceStrategyRange, "range": sarama.NewBalanceStrategyRange, "cooperative-sticky": sarama.NewBalanceStrategyCooperativeSticky}
 	settings.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{strategy[m.Assignor]()}
