@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import struct
 import sys
@@ -23,6 +24,8 @@ CHUNK_BYTES = 1024
 TIME_0 = 1_720_000_000_000
 PARKED_SECONDS_MAX = 5.0
 OVERSIZE_BYTES = 2_000_000
+# What Kafka says of two replicas on one broker, before and since version 4.
+TWO_REPLICAS = re.compile(r"2 larger than available brokers: 1\.|factor of 2 cannot be reached because only 1 broker")
 
 
 def topic(name):
@@ -193,11 +196,11 @@ class Member:
         emit(refused=str(why)[:200])
 
 
-def main(version, features, read_digest, send, member):
+def main(version, features, read_digest, send, member, seconds=FEATURE_SECONDS):
     """`features` a list of (name, function); read_digest(topic, partition, count) -> Digest; send(topic, partitions, codec, values); member(Member)."""
     command = sys.argv[1]
     if command == "features":
-        run_features(version, features)
+        run_features(version, features, seconds)
     elif command == "digest":
         for argument in sys.argv[2:]:
             name, partition, count = argument.rsplit(":", 2)

@@ -8,8 +8,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import contract as c
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource, NewPartitions, NewTopic, ResourceType
 
 BASE = {"bootstrap.servers": c.BOOTSTRAP, "log_level": 2}
 
@@ -211,6 +211,16 @@ def describe():
     cluster = admin().describe_cluster().result(20)
     found = admin().describe_topics(confluent_kafka.TopicCollection([name]))[name].result(20)
     c.same([len(p.replicas) for p in found.partitions], [1, 1], "replicas")
+    try:
+        answer(admin().create_topics([NewTopic(c.topic("two-replicas"), 1, 2)]))
+        raise AssertionError("two replicas on one broker were accepted")
+    except KafkaException as error:
+        c.same(error.args[0].code(), KafkaError.INVALID_REPLICATION_FACTOR, "error of two replicas on one broker")
+        c.same(bool(c.TWO_REPLICAS.search(error.args[0].str())), True, error.args[0].str())
+    answer(admin().create_topics([NewTopic(c.topic("only-checked"), 2, 1)], validate_only=True))
+    answer(admin().create_partitions([NewPartitions(name, 5)], validate_only=True))
+    topics = admin().list_topics(timeout=10).topics
+    c.same((c.topic("only-checked") in topics, len(topics[name].partitions)), (False, 2), "what was only checked")
     return f"{len(topic)} topic configs, {len(broker)} broker configs, controller {cluster.controller.id}"
 
 
@@ -221,16 +231,37 @@ def answer(futures):
 
 def settings():
     name = create(c.topic("settings"))
-    change = lambda key, value: ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
-    alter = lambda *changes: answer(admin().incremental_alter_configs([ConfigResource(ResourceType.TOPIC, name, incremental_configs=list(changes))]))
-    alter(change("retention.ms", "86400000"))
-    found = answer(admin().describe_configs([ConfigResource(ResourceType.TOPIC, name)]))
-    c.same(found["retention.ms"].value, "86400000", "retention.ms")
-    try:
-        alter(change("segment.bytes", "1"))
-        raise AssertionError("a segment of one byte was accepted")
-    except KafkaException as error:
-        c.same(error.args[0].code(), KafkaError.INVALID_CONFIG, str(error))
+    topic, broker = (ResourceType.TOPIC, name), (ResourceType.BROKER, str(next(iter(admin().list_topics(timeout=10).brokers))))
+
+    def alter(resource, operation, key, value=None):
+        answer(admin().incremental_alter_configs([ConfigResource(*resource, incremental_configs=[ConfigEntry(key, value, incremental_operation=operation)])]))
+
+    def described(resource, key):
+        found = answer(admin().describe_configs([ConfigResource(*resource)]))[key]
+        return found.value, ConfigSource(found.source).name
+
+    def refused(code, *change):
+        try:
+            alter(*change)
+            raise AssertionError(f"{change} was accepted")
+        except KafkaException as error:
+            c.same(error.args[0].code(), code, str(error))
+
+    alter(topic, AlterConfigOpType.SET, "retention.ms", "86400000")
+    c.within(5, "retention.ms", lambda: described(topic, "retention.ms") == ("86400000", "DYNAMIC_TOPIC_CONFIG"))
+    alter(topic, AlterConfigOpType.APPEND, "cleanup.policy", "compact")
+    c.within(5, "two policies", lambda: set(described(topic, "cleanup.policy")[0].split(",")) == {"delete", "compact"})
+    alter(topic, AlterConfigOpType.SUBTRACT, "cleanup.policy", "delete")
+    c.within(5, "one policy", lambda: described(topic, "cleanup.policy")[0] == "compact")
+    # The old AlterConfigs replaces all that a topic has of its own.
+    answer(admin().alter_configs([ConfigResource(*topic, set_config={"max.message.bytes": "5000"})]))
+    own = lambda: [described(topic, key)[1] == "DYNAMIC_TOPIC_CONFIG" for key in ("max.message.bytes", "retention.ms", "cleanup.policy")]
+    c.within(5, "what AlterConfigs left", lambda: own() == [True, False, False])
+    alter(broker, AlterConfigOpType.SET, "log.cleaner.threads", "2")
+    c.within(5, "a setting of the broker", lambda: described(broker, "log.cleaner.threads") == ("2", "DYNAMIC_BROKER_CONFIG"))
+    alter(broker, AlterConfigOpType.DELETE, "log.cleaner.threads")
+    refused(KafkaError.INVALID_CONFIG, topic, AlterConfigOpType.SET, "segment.bytes", "1")
+    refused(KafkaError.INVALID_REQUEST, broker, AlterConfigOpType.SET, "node.id", "7")
 
 
 def delete_records():
@@ -244,7 +275,7 @@ def delete_records():
 def group_admin():
     name, group = create(c.topic("grouped")), c.topic("group")
     produce(name, c.records(10))
-    reader = consumer(**{"group.id": group, "auto.offset.reset": "earliest"})
+    reader = consumer(**{"group.id": group, "auto.offset.reset": "earliest", "client.id": "reader"})
     reader.subscribe([name])
     found, end = 0, time.monotonic() + 40
     while found < 10 and time.monotonic() < end:
@@ -254,9 +285,18 @@ def group_admin():
     reader.commit(asynchronous=False)
     described = admin().describe_consumer_groups([group])[group].result(30)
     c.same((described.state.name, len(described.members)), ("STABLE", 1), "state, members")
+    member = described.members[0]
+    c.same((member.host, member.client_id, [p.topic for p in member.assignment.topic_partitions]), ("/127.0.0.1", "reader", [name]), "the member")
+    reset = lambda offset: answer(admin().alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [TopicPartition(name, 0, offset)])])).topic_partitions[0].error
+    committed = lambda: answer(admin().list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])).topic_partitions[0].offset
+    c.same(reset(3).code(), KafkaError.UNKNOWN_MEMBER_ID, "another's commit")
+    c.same(admin().delete_consumer_groups([group])[group].exception(30).args[0].code(), KafkaError.NON_EMPTY_GROUP, "deleting a group that has members")
     reader.close()
-    c.same(group in [listed.group_id for listed in admin().list_consumer_groups().result(30).valid], True, "listed")
-    c.within(20, "deletion", lambda: admin().delete_consumer_groups([group])[group].exception(30) is None)
+    listed = {listed.group_id: listed.state.name for listed in admin().list_consumer_groups().result(30).valid}
+    c.same(listed.get(group), "EMPTY", "listed as")
+    c.same((committed(), reset(3), committed()), (10, None, 3), "committed, after a change")
+    answer(admin().delete_consumer_groups([group]))
+    c.same(admin().delete_consumer_groups([group])[group].exception(30).args[0].code(), KafkaError.GROUP_ID_NOT_FOUND, "deleting a group that is no more")
 
 
 def delete():
@@ -312,19 +352,21 @@ def member(m):
                        "topic.metadata.refresh.interval.ms": m.metadata_ms, **({"group.instance.id": m.instance} if m.instance else {})})
     read = {}  # and not yet committed
 
-    def commit():
-        try:
-            if read:
+    def commit(attempts=1):
+        while read and attempts:
+            try:
                 reader.commit(offsets=[TopicPartition(*at, offset) for at, offset in read.items()], asynchronous=False)
-            read.clear()
-        except KafkaException as error:
-            m.refused(error)
+                read.clear()
+            except KafkaException as error:
+                m.refused(error)
+                attempts -= 1
+                time.sleep(0.2 if attempts else 0)
 
     def gains(_, partitions):
         m.gains((p.topic, p.partition) for p in partitions)
 
     def loses(_, partitions):
-        commit()
+        commit(10)  # refused while the leader of a rebalance makes the assignment
         m.loses((p.topic, p.partition) for p in partitions)
 
     reader.subscribe([f"^{m.topic}.*" if m.pattern else m.topic], on_assign=gains, on_revoke=loses, on_lost=loses)

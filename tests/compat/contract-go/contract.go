@@ -54,6 +54,7 @@ type Program struct {
 	Client Client
 	Send   func(topic string, partitions int, codec string, values func() ([]byte, bool)) (int, error)
 	Member func(member *Member) error
+	More   []Feature // of this client alone
 }
 
 func Bootstrap() string        { return os.Getenv("COMPAT_BOOTSTRAP") }
@@ -219,7 +220,7 @@ func version(module string) string {
 func (p Program) features() {
 	emit(map[string]string{"version": version(p.Module)})
 	wanted := strings.Fields(os.Getenv("COMPAT_FEATURES"))
-	for _, feature := range Features(p.Client) {
+	for _, feature := range append(Features(p.Client), p.More...) {
 		if len(wanted) > 0 && !slices.Contains(wanted, feature.Name) {
 			continue
 		}

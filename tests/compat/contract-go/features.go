@@ -2,6 +2,7 @@ package contract
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 )
 
@@ -12,6 +13,9 @@ const (
 	MessageTooLarge         = 10
 	TopicAlreadyExists      = 36
 )
+
+// TwoReplicas is what Kafka says of them on one broker, before and since version 4.
+var TwoReplicas = regexp.MustCompile(`2 larger than available brokers: 1\.|factor of 2 cannot be reached because only 1 broker`)
 
 // Producing says how records are sent. Acks is 0, 1 or -1 (all); the zero value of BatchBytes leaves it to the client.
 type Producing struct {

@@ -29,7 +29,10 @@ func client(options ...kgo.Opt) *kgo.Client {
 // A feature has its own limit, and each request the one below.
 var ctx = context.Background()
 
-type franz struct{ admin *kadm.Client }
+type franz struct {
+	client *kgo.Client
+	admin  *kadm.Client
+}
 
 func (franz) Code(err error) int {
 	var known *kerr.Error
@@ -187,6 +190,9 @@ func (f franz) Configs(topic string) (map[string]string, map[string]string, erro
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := f.checked(); err != nil {
+		return nil, nil, err
+	}
 	ofTopic, err := configs(f.admin.DescribeTopicConfigs(ctx, topic))
 	ofBroker, err2 := configs(f.admin.DescribeBrokerConfigs(ctx, brokers.NodeIDs()...))
 	return ofTopic, ofBroker, errors.Join(err, err2)
@@ -277,6 +283,7 @@ func member(m *contract.Member) error {
 }
 
 func main() {
-	f := franz{kadm.NewClient(client())}
-	contract.Program{Module: "github.com/twmb/franz-go", Client: f, Send: f.send, Member: member}.Main()
+	own := client()
+	f := franz{own, kadm.NewClient(own)}
+	contract.Program{Module: "github.com/twmb/franz-go", Client: f, Send: f.send, Member: member, More: f.features()}.Main()
 }

@@ -30,14 +30,14 @@ import java.util.concurrent.TimeoutException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.kafka.clients.admin.Admin;
-import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
-import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.CreatePartitionsOptions;
+import org.apache.kafka.clients.admin.CreateTopicsOptions;
+import org.apache.kafka.clients.admin.CreateTopicsResult;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
-import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -54,8 +54,8 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
-import org.apache.kafka.common.errors.InvalidConfigurationException;
-import org.apache.kafka.common.errors.InvalidRequestException;
+import org.apache.kafka.common.errors.InvalidPartitionsException;
+import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
@@ -68,6 +68,8 @@ public class Compat {
     static final String BOOTSTRAP = System.getenv().getOrDefault("COMPAT_BOOTSTRAP", "127.0.0.1:9092");
     static final String PREFIX = System.getenv().getOrDefault("COMPAT_PREFIX", "compat");
     static final long TIME_0 = 1_720_000_000_000L;
+    /** What Kafka says of them on one broker, before and since version 4. */
+    static final String TWO_REPLICAS = ".*(2 larger than available brokers: 1\\.|factor of 2 cannot be reached because only 1 broker).*";
     static Admin admin;
 
     interface Feature {
@@ -144,12 +146,12 @@ public class Compat {
         return future.get(30, TimeUnit.SECONDS);
     }
 
-    static <E extends Throwable> void refused(Class<E> wanted, Feature work) throws Exception {
+    static <E extends Throwable> Throwable refused(Class<E> wanted, Feature work) throws Exception {
         try {
             work.run();
         } catch (Throwable error) {
             Throwable cause = error instanceof ExecutionException ? error.getCause() : error;
-            if (wanted.isInstance(cause)) return;
+            if (wanted.isInstance(cause)) return cause;
             throw new AssertionError("wanted " + wanted.getSimpleName() + ", got " + cause, cause);
         }
         throw new AssertionError("accepted, wanted " + wanted.getSimpleName());
@@ -380,58 +382,17 @@ public class Compat {
         TopicDescription described = described(name);
         same(described.partitions().stream().allMatch(p -> p.replicas().size() == 1 && p.isr().size() == 1 && p.leader() != null), true, "leader, replicas, isr");
         same(get(admin.describeCluster().controller()) != null, true, "controller");
+        NewTopic two = new NewTopic(topic("two-replicas"), 1, (short) 2), checked = new NewTopic(topic("only-checked"), 2, (short) 1).configs(Map.of("retention.ms", "1000"));
+        Throwable said = refused(InvalidReplicationFactorException.class, () -> "" + get(admin.createTopics(List.of(two)).all()));
+        same(said.getMessage().matches(TWO_REPLICAS), true, "said of two replicas on one broker: " + said.getMessage());
+        CreateTopicsResult result = admin.createTopics(List.of(checked), new CreateTopicsOptions().validateOnly(true));
+        get(result.all());
+        same(get(result.numPartitions(checked.name())), 2, "partitions of a topic that was only checked");
+        same(get(result.config(checked.name())).get("retention.ms").value(), "1000", "retention.ms of a topic that was only checked");
+        get(admin.createPartitions(Map.of(name, NewPartitions.increaseTo(5)), new CreatePartitionsOptions().validateOnly(true)).all());
+        refused(InvalidPartitionsException.class, () -> "" + get(admin.createPartitions(Map.of(name, NewPartitions.increaseTo(1))).all()));
+        same(get(admin.listTopics().names()).contains(checked.name()) || partitionCount(name) != 2, false, "checking changed something");
         return ofTopic + " topic configs, " + ofBroker + " broker configs";
-    }
-
-    static void alter(ConfigResource resource, AlterConfigOp.OpType kind, String key, String value) throws Exception {
-        get(admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry(key, value), kind)))).all());
-    }
-
-    static String settings() throws Exception {
-        String name = create(topic("settings"));
-        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, name), brokers = new ConfigResource(ConfigResource.Type.BROKER, "");
-        alter(topic, AlterConfigOp.OpType.SET, "retention.ms", "86400000");
-        alter(topic, AlterConfigOp.OpType.APPEND, "cleanup.policy", "compact");
-        Config config = get(admin.describeConfigs(List.of(topic)).all()).get(topic);
-        same(config.get("retention.ms").source(), ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, "source of retention.ms");
-        same(Set.of(config.get("cleanup.policy").value().split(",")), Set.of("delete", "compact"), "cleanup.policy");
-        alter(topic, AlterConfigOp.OpType.DELETE, "retention.ms", "");
-        config = get(admin.describeConfigs(List.of(topic)).all()).get(topic);
-        same(config.get("retention.ms").source() != ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, true, "retention.ms was taken back");
-        refused(InvalidConfigurationException.class, () -> {
-            alter(topic, AlterConfigOp.OpType.SET, "segment.bytes", "1");
-            return "";
-        });
-        refused(InvalidRequestException.class, () -> {
-            alter(brokers, AlterConfigOp.OpType.SET, "node.id", "7");
-            return "";
-        });
-        return get(admin.describeFeatures().featureMetadata()).finalizedFeatures().keySet().toString();
-    }
-
-    static String deleteRecords() throws Exception {
-        String name = create(topic("records"));
-        TopicPartition at = new TopicPartition(name, 0);
-        produce(name, 0, records(10));
-        same(get(admin.deleteRecords(Map.of(at, RecordsToDelete.beforeOffset(4))).all().thenApply(done -> 4L)), 4L, "done");
-        same(get(admin.listOffsets(Map.of(at, OffsetSpec.earliest())).all()).get(at).offset(), 4L, "the new start");
-        refused(org.apache.kafka.common.errors.OffsetOutOfRangeException.class, () -> {
-            get(admin.deleteRecords(Map.of(at, RecordsToDelete.beforeOffset(11))).all());
-            return "";
-        });
-        return "";
-    }
-
-    static String logDirs() throws Exception {
-        String name = create(topic("dirs"));
-        produce(name, 0, records(100));
-        int node = get(admin.describeCluster().nodes()).iterator().next().id();
-        var found = get(admin.describeLogDirs(List.of(node)).allDescriptions()).get(node);
-        long size = found.values().stream().map(directory -> directory.replicaInfos().get(new TopicPartition(name, 0))).filter(info -> info != null).mapToLong(info -> info.size()).sum();
-        same(size > 1000, true, "size " + size);
-        same(found.values().stream().allMatch(directory -> directory.totalBytes().orElse(0) > 0 && directory.usableBytes().orElse(0) > 0), true, "room");
-        same(get(admin.describeProducers(List.of(new TopicPartition(name, 0))).all()).size(), 1, "partitions with producers");
-        return found.size() + " directory";
     }
 
     static String delete() throws Exception {
@@ -617,9 +578,11 @@ public class Compat {
         features.put("parked", Compat::parked);
         features.put("errors", Compat::errors);
         features.put("admin", Compat::describe);
-        features.put("settings", Compat::settings);
-        features.put("records", Compat::deleteRecords);
-        features.put("log-dirs", Compat::logDirs);
+        features.put("settings", Administration::settings);
+        features.put("records", Administration::deleteRecords);
+        features.put("log-dirs", Administration::logDirs);
+        features.put("group-admin", Administration::groups);
+        features.put("quotas", Administration::quotas);
         features.put("delete", Compat::delete);
         List<String> wanted = List.of(System.getenv().getOrDefault("COMPAT_FEATURES", "").split(" "));
         if (!wanted.contains("")) features.keySet().retainAll(wanted);

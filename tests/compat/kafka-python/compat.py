@@ -1,5 +1,6 @@
 """kafka-python against the broker under test; the contract is contract.py."""
 import os
+import re
 import sys
 import threading
 import time
@@ -7,7 +8,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import contract as c
 import kafka
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
@@ -195,21 +196,63 @@ def describe():
     topic, brokers = found["topic"][name], found["broker"][broker]
     c.same(topic["retention.ms"]["value"], "86400000", "retention.ms")
     assert len(topic) > 10 and len(brokers) > 10, f"{len(topic)} topic configs, {len(brokers)} broker configs"
+    try:
+        client.create_topics({c.topic("two-replicas"): {"num_partitions": 1, "replication_factor": 2}})
+        raise AssertionError("two replicas on one broker were accepted")
+    except kafka_errors.InvalidReplicationFactorError as error:
+        c.same(bool(c.TWO_REPLICAS.search(str(error))), True, str(error))
+    client.create_topics({c.topic("only-checked"): {"num_partitions": 2, "replication_factor": 1}}, validate_only=True)
+    client.create_partitions({name: 5}, validate_only=True)
+    c.same((c.topic("only-checked") in client.list_topics(), len(client.describe_topics([name])[0]["partitions"])), (False, 2), "what was only checked")
     return f"{len(topic)} topic configs, {len(brokers)} broker configs"
 
 
 def settings():
     name = create(c.topic("settings"))
     client = admin()
-    of_topic = lambda: client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": "86400000"})])
-    c.same("86400000" in str(of_topic()), True, f"{of_topic()}")
-    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs={"max.message.bytes": "1000"})])
+    kinds = ConfigResourceType
+    topic, broker, group, metrics = (kinds.TOPIC, name), (kinds.BROKER, str(client.describe_cluster()["brokers"][0]["broker_id"])), (kinds.GROUP, c.topic("settings-group")), (kinds.CLIENT_METRICS, c.topic("settings-metrics"))
+
+    def alter(resource, key, *operation, **options):
+        [(_, answers)] = client.alter_configs([ConfigResource(*resource, configs={key: operation})], raise_on_unknown=False, **options).items()
+        return str(answers[resource[1]])
+
+    def described(resource, key):
+        [found] = client.describe_configs([ConfigResource(*resource)], config_filter="all").values()
+        return found[resource[1]][key]["value"] if key in found[resource[1]] else None
+
+    for resource, key, value in ((topic, "retention.ms", "86400000"), (broker, "log.cleaner.threads", "2"), (group, "consumer.session.timeout.ms", "50000"), (metrics, "metrics", "org.apache.kafka.consumer.")):
+        alter(resource, key, "SET", value)
+        c.within(5, f"{key} of {resource}", lambda: described(resource, key) == value)
+        c.same(resource[1] in str(client.list_config_resources([resource[0]])), True, f"{resource} is listed")
+        alter(resource, key, "DELETE", None)
+        c.within(5, f"{key} of {resource} is taken back", lambda: described(resource, key) != value)
+    alter(topic, "cleanup.policy", "APPEND", "compact")
+    c.within(5, "two policies", lambda: set(described(topic, "cleanup.policy").split(",")) == {"delete", "compact"})
+    alter(topic, "retention.ms", "SET", "1000", validate_only=True)
+    c.same(described(topic, "retention.ms") == "1000", False, "retention.ms was only checked")
+    c.same("InvalidConfig" in refusal(lambda: alter(topic, "segment.bytes", "SET", "1")), True, "a segment of one byte")
+    # The old AlterConfigs replaces all that a topic has of its own.
+    alter(topic, "max.message.bytes", "SET", "1000")
+    client.alter_configs([ConfigResource(*topic, configs={"max.message.bytes": "1000"})], incremental=False)
     try:
         produce(name, [(b"key", b"x" * 5000)])
         raise AssertionError("a record above the new max.message.bytes was accepted")
     except kafka_errors.MessageSizeTooLargeError:
         pass
+    features = client.describe_features()
+    c.same("group.version" in str(features), True, str(features))
+    level = 1
+    c.same(str(client.update_features({"group.version": level}, validate_only=True)), "{'group.version': 'OK'}", "the level that it has")
+    c.same("OK" in str(refusal(lambda: client.update_features({"group.version": 99}))), False, "a level that there is not")
+
+
+def refusal(work):
+    """What is said, raised or answered."""
+    try:
+        return str(work())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def delete_records():
@@ -226,21 +269,32 @@ def log_dirs():
     produce(name, c.records(100))
     found = str(admin().describe_log_dirs())
     c.same(name in found, True, found[:300])
+    [producers] = admin().describe_producers([TopicPartition(name, 0)]).values()
+    c.same("last_sequence=99" in str(producers), True, str(producers))
 
 
 def group_admin():
     name, group = create(c.topic("grouped")), c.topic("group")
     produce(name, c.records(10))
-    reader = KafkaConsumer(name, bootstrap_servers=c.BOOTSTRAP, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False)
+    reader = KafkaConsumer(name, bootstrap_servers=c.BOOTSTRAP, client_id="reader", group_id=group, auto_offset_reset="earliest", enable_auto_commit=False)
     c.same(len(poll(reader, 10)), 10, "records consumed in the group")
     reader.commit()
+    client, at = admin(), TopicPartition(name, 0)
+    described = str(client.describe_groups([group]))
+    c.same([part in described for part in ("Stable", "/127.0.0.1", "reader-", name)], [True] * 4, described)
+    reset = lambda offset: client.alter_group_offsets(group, {at: OffsetAndMetadata(offset, "", -1)})[at].__name__
+    committed = lambda: re.findall(r"offset=(-?\d+)", str(client.list_group_offsets({group: None})))
+    c.same(reset(3), "UnknownMemberIdError", "another's commit")
+    c.same("NonEmptyGroup" in refusal(lambda: client.delete_groups([group])), True, "deleting a group that has members")
+    c.same(client.delete_group_offsets(group, [at])[at].__name__, "GroupSubscribedToTopicError", "deleting what is subscribed to")
     reader.close()
-    client = admin()
     c.same(group in str(client.list_groups()), True, "listed")
-    c.same(group in str(client.describe_groups([group])), True, "described")
-    c.same("offset=10" in str(client.list_group_offsets({group: None})), True, "committed")
+    c.same((committed(), reset(3), committed()), (["10"], "NoError", ["3"]), "committed, after a change")
+    c.same((client.delete_group_offsets(group, [at])[at].__name__, committed()), ("NoError", []), "after the deletion of the offset")
+    reset(5)
     client.delete_groups([group])
     c.within(10, "the group's end", lambda: group not in str(client.list_groups()))
+    c.same("GroupIdNotFound" in refusal(lambda: client.delete_groups([group])), True, "deleting a group that is no more")
 
 
 def delete():

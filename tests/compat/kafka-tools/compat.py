@@ -378,4 +378,4 @@ if sys.argv[1] == "dump":
     dump_all(sys.argv[2])
     sys.exit(0)
 jar = glob.glob(os.path.join(os.environ["COMPAT_KAFKA_LIB"], "kafka-tools-[0-9]*.jar"))[0]
-c.main(re.search(r"kafka-tools-([\d.]+)\.jar", jar)[1], FEATURES, read_digest, lambda *_: sys.exit("the console producer sends text only"), member)
+c.main(re.search(r"kafka-tools-([\d.]+)\.jar", jar)[1], FEATURES, read_digest, lambda *_: sys.exit("the console producer sends text only"), member, 2 * c.FEATURE_SECONDS)
