@@ -30,6 +30,8 @@ BROKER = {"group.initial.rebalance.delay.ms": 300, "group.consumer.session.timeo
           "group.consumer.heartbeat.interval.ms": HEARTBEAT_MS, "group.consumer.min.heartbeat.interval.ms": HEARTBEAT_MS}
 # What a change may take on a busy machine; a killed member's session is on top.
 SETTLE_SECONDS = 40
+# How long a static member may be away: a JVM on a busy machine takes its time to start.
+STATIC_SECONDS = 40
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 # Feature: the clients that have it.
@@ -39,6 +41,7 @@ FEATURES = {
     "group-static": ["java", "franz-go", "confluent-kafka", "sarama", "kafka-python", "aiokafka", "kcat", "kafka-tools"],
     "group-coop": ["java", "franz-go", "confluent-kafka", "sarama", "kafka-python", "kcat", "kafka-tools"],
     "group-848": ["java", "franz-go", "confluent-kafka", "kafka-tools"],
+    "group-848-static": ["java", "confluent-kafka"],
     "group-regex": ["java", "franz-go", "confluent-kafka", "kafka-tools"],
     "group-moves": ["java", "franz-go", "confluent-kafka", "kafka-tools"],
 }
@@ -107,9 +110,9 @@ class Member:
 class Scene:
     """One group, the topics it reads, and the two who look on: one feeds the topics, one watches the group."""
 
-    def __init__(self, name, bootstrap, programs, protocol="classic", assignor=None, pattern=False, session_ms=SESSION_MS, at_least_once=False):
+    def __init__(self, name, bootstrap, programs, protocol="classic", assignor=None, pattern=False, at_least_once=False):
         self.topic, self.group, self.programs = name, name, programs
-        self.settings = {"topic": name, "pattern": pattern, "group": name, "protocol": protocol, "assignor": assignor, "session_ms": session_ms, "heartbeat_ms": HEARTBEAT_MS, "metadata_ms": METADATA_MS}
+        self.settings = {"topic": name, "pattern": pattern, "group": name, "protocol": protocol, "assignor": assignor, "session_ms": SESSION_MS, "heartbeat_ms": HEARTBEAT_MS, "metadata_ms": METADATA_MS}
         self.at_least_once, self.bootstrap, self.control = at_least_once, bootstrap, wire.Wire(bootstrap)
         self.members, self.started, self.lost = [], 0, 0
         self.partitions, self.ends, self.feeding = {}, defaultdict(int), threading.Event()
@@ -230,6 +233,10 @@ class Scene:
 
         return self.until(what, seconds, settled)
 
+    def member(self, client):
+        """What the coordinator tells of it."""
+        return next((member for member in self.snapshot[2] if member["client"] == client), {"id": None, "epoch": None, "owned": None})
+
     def check_members(self):
         """Names as Kafka's: the host with its slash, and of the classic protocol member ids that begin with the client's or the instance's."""
         for found in self.snapshot[2]:
@@ -270,6 +277,8 @@ class Scene:
         """The last members leave; the group is empty, is listed, is deleted and is no more."""
         for member in list(self.members):
             self.leave(member)
+            if member.instance:
+                self.control.remove(self.group, member.instance)
         self.until("an empty group", 15, lambda: self.snapshot and self.snapshot[0] == "Empty" and not self.snapshot[2])
         if self.group not in self.control.groups():
             raise Wrong("an empty group with offsets is not listed")
@@ -315,21 +324,39 @@ def life(scene):
 
 def static(scene):
     """A static member dies and is back within its session: nobody else notices. Its partitions go to nobody in between."""
-    stays, dies = scene.join(0, "one"), scene.join(1, "two")
+    stays, dies = [scene.join(program, instance, session_ms=STATIC_SECONDS * 1000) for program, instance in enumerate(("one", "two"))]
     scene.settle("two static members")
     scene.check_members()
-    owned = next(member["owned"] for member in scene.snapshot[2] if member["client"] == dies.client)
-    before, changes = next(member["id"] for member in scene.snapshot[2] if member["client"] == dies.client), len(stays.history)
+    before, changes = scene.member(dies.client), len(stays.history)
     scene.states.clear()
     scene.kill(dies)
     back = scene.join(1, "two", client=dies.client)
-    scene.until("the static member's return", SETTLE_SECONDS, lambda: any(member["client"] == dies.client and member["id"] != before for member in scene.snapshot[2]))
+    scene.until("the static member's return", SETTLE_SECONDS, lambda: scene.member(dies.client)["id"] != before["id"])
     scene.settle("the static member's return")
-    now = next(member["owned"] for member in scene.snapshot[2] if member["client"] == dies.client)
+    owned, now = before["owned"], scene.member(dies.client)["owned"]
     if now != owned or scene.states not in ([], ["Stable"]) or any(owned != stays.owned for owned in stays.history[changes:]):
         raise Wrong(f"its return was noticed: {sorted(owned)} became {sorted(now)}, states {scene.states}, the other's changes {stays.history[changes:]}")
+    time.sleep(2)  # its first heartbeat brings its own session timeout; until then its predecessor's holds
     scene.kill(back)
-    scene.settle("a static member that stays away", scene.settings["session_ms"] / 1000 + SETTLE_SECONDS)
+    took = scene.settle("a static member that stays away", SESSION_MS / 1000 + SETTLE_SECONDS)
+    scene.drain()
+    return f"{scene.end()}, taken over {took:.1f} s after it stayed away"
+
+
+def static_consumer(scene):
+    """The same of the consumer protocol, where a static member says that it goes for a while. The group has a session timeout of its own."""
+    scene.control.set_of_group(scene.group, "consumer.session.timeout.ms", f"{STATIC_SECONDS * 1000}")
+    stays, goes = scene.join(0, "one"), scene.join(1, "two")
+    scene.settle("two static members")
+    scene.check_members()
+    before, changes = scene.member(goes.client), len(stays.history)
+    scene.leave(goes)
+    scene.until("the absence", SETTLE_SECONDS, lambda: scene.member(goes.client)["epoch"] == -2)
+    scene.join(1, "two", client=goes.client)
+    scene.until("the static member's return", SETTLE_SECONDS, lambda: (scene.member(goes.client)["epoch"] or 0) > 0)
+    scene.settle("the static member's return")
+    if scene.member(goes.client)["owned"] != before["owned"] or any(owned != stays.owned for owned in stays.history[changes:]):
+        raise Wrong(f"its return was noticed: {before['owned']} became {scene.member(goes.client)['owned']}, the other's changes {stays.history[changes:]}")
     scene.drain()
     return scene.end()
 
@@ -364,8 +391,8 @@ def moves(scene):
 
 
 SCENARIOS = {
-    "group": (life, {}), "group-static": (static, {"session_ms": 12000}), "group-coop": (life, {"assignor": "cooperative-sticky"}), "group-848": (life, {"protocol": "consumer"}),
-    "group-regex": (regex, {"protocol": "consumer", "pattern": True}), "group-moves": (moves, {}), "group-mixed": (life, {"assignor": "range"}),
+    "group": (life, {}), "group-static": (static, {}), "group-coop": (life, {"assignor": "cooperative-sticky"}), "group-848": (life, {"protocol": "consumer"}),
+    "group-848-static": (static_consumer, {"protocol": "consumer"}), "group-regex": (regex, {"protocol": "consumer", "pattern": True}), "group-moves": (moves, {}), "group-mixed": (life, {"assignor": "range"}),
 }
 
 

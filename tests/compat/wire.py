@@ -125,6 +125,12 @@ class Wire:
         [(_, code, _)] = (answer.take("i"), answer.array(lambda: (answer.text(), answer.take("h"), answer.text())))[1]
         self.check(code, f"growing {topic}")
 
+    def set_of_group(self, group, key, value):
+        """A setting of one group (IncrementalAlterConfigs 0)."""
+        answer = self.call(44, 0, struct.pack(">ib", 1, 32) + text(group) + struct.pack(">i", 1) + text(key) + b"\0" + text(value) + b"\0")
+        [(code, why, _, _)] = (answer.take("i"), answer.array(lambda: (answer.take("h"), answer.text(), answer.take("b"), answer.text())))[1]
+        self.check(code, f"{key}={value} of group {group}: {why}")
+
     def delete(self, *topics):
         self.call(20, 1, struct.pack(">i", len(topics)) + b"".join(map(text, topics)) + struct.pack(">i", 20000))
 
@@ -217,6 +223,13 @@ class Wire:
         code = answer.take("h")
         self.check(code, "listing groups")
         return {group for group, _ in answer.array(lambda: (answer.text(), answer.text()))}
+
+    def remove(self, group, instance):
+        """Takes a static member out of its group (LeaveGroup 3)."""
+        answer = self.call(13, 3, text(group) + struct.pack(">i", 1) + text("") + text(instance))
+        _, code = answer.take("i"), answer.take("h")
+        [(_, _, of_member)] = answer.array(lambda: (answer.text(), answer.text(), answer.take("h")))
+        self.check(code or of_member, f"removing {instance} of {group}")
 
     def delete_group(self, group):
         answer = self.call(42, 0, struct.pack(">i", 1) + text(group))
