@@ -341,7 +341,7 @@ def member(m):
         nonlocal read
         try:
             if read:
-                reader.commit()
+                reader.commit(timeout_ms=5000)
             read = False
         except kafka_errors.KafkaError as error:
             m.refused(error)
