@@ -30,7 +30,7 @@ class Site:
         if not shutil.which("java"):
             raise runner.NotInstalled("no java on this machine")
         self.jars = runner.jars("ecosystem")
-        self.classes = runner.cached("ecosystem-classes", ["ecosystem/pom.xml", "ecosystem/Ecosystem.java"], self.compile)
+        self.classes = runner.cached("ecosystem-classes", ["ecosystem/pom.xml", "ecosystem/Ecosystem.java", "ecosystem/__init__.py"], self.compile)
         self.version = next(name[len("kafka-clients-"):-len(".jar")] for name in os.listdir(self.jars) if name.startswith("kafka-clients-"))
 
     def compile(self, directory):
