@@ -37,6 +37,10 @@ impl<'a> ConsumerProtocolSubscription<'a> {
     pub fn of_bytes(bytes: &'a [u8]) -> Result<(i16, ConsumerProtocolSubscription<'a>), DecodeError> {
         of_bytes(bytes)
     }
+
+    pub fn to_bytes(&self, version: i16) -> Bytes {
+        to_bytes(self, version)
+    }
 }
 
 impl<'a> ConsumerProtocolAssignment<'a> {
@@ -46,12 +50,16 @@ impl<'a> ConsumerProtocolAssignment<'a> {
 
     /// `version` is that of the subscription of the member it is for.
     pub fn to_bytes(&self, version: i16) -> Bytes {
-        let version = version.clamp(*Self::VERSIONS.start(), *Self::VERSIONS.end());
-        let mut writer = Writer::new();
-        writer.put(&version.to_be_bytes());
-        self.encode_message(&mut writer, version);
-        writer.into_bytes()
+        to_bytes(self, version)
     }
+}
+
+fn to_bytes<'a, M: Message<'a>>(message: &M, version: i16) -> Bytes {
+    let version = version.clamp(*M::VERSIONS.start(), *M::VERSIONS.end());
+    let mut writer = Writer::new();
+    writer.put(&version.to_be_bytes());
+    message.encode_message(&mut writer, version);
+    writer.into_bytes()
 }
 
 /// A version to come only adds fields at the end, and is read as far as this one goes.
