@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::groups::GroupsArguments;
 use super::plan::Partitioning;
 use super::schedule::{Arrivals, Rate};
 use super::settings::Profile;
@@ -23,6 +24,7 @@ Examples:
   gannet load --topic bench --rate 20k --sweep linger.ms=0,1,5,20 batch.size=16k,64k --html sweep.html
   gannet load --topic bench --rate 5k --verify
   gannet load compare before.json after.json
+  gannet load groups --create --groups 1000 --members 10
 
 Exit codes: 0 done, 1 failed or cut short, 2 the rate was missed, 3 records were lost, duplicated, reordered or corrupt.";
 
@@ -48,6 +50,7 @@ pub enum LoadCommand {
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
+    Groups(GroupsArguments),
 }
 
 #[derive(Args, Clone, Debug)]

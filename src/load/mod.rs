@@ -3,12 +3,14 @@
 //! here; the client's decisions are those of `client`, which this room feeds. It knows nothing of our own broker.
 //!
 //! `plan` is what a run is to do, `run` drives it, each `worker` thread owns some `producing` and `consuming` clients.
+//! `groups` is a load of its own: members of consumer groups that come and go.
 
 mod arguments;
 mod chart;
 mod compare;
 mod consuming;
 mod file;
+mod groups;
 mod machine;
 mod net;
 mod page;

@@ -106,7 +106,7 @@ struct Running<'a> {
 }
 
 /// Seconds on a processor of this process so far.
-fn cpu_s() -> f64 {
+pub fn cpu_s() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask what it used");
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())

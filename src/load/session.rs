@@ -21,7 +21,7 @@ use super::schedule::Rate;
 use super::settings::{CONSUMER_KEYS, ConsumerSettings, PRODUCER_KEYS, ProducerSettings};
 use super::setup::{self, Found, NewTopic, Wanted};
 use super::stamp::STAMP_BYTES;
-use super::{compare, file, machine, page, plot, table, units};
+use super::{compare, file, groups, machine, page, plot, table, units};
 
 const RATE_MISSED: u8 = 2;
 const RECORDS_WRONG: u8 = 3;
@@ -30,6 +30,9 @@ const RECORDS_WRONG: u8 = 3;
 pub fn run(arguments: LoadArguments) -> ExitCode {
     let outcome = match &arguments.command {
         Some(LoadCommand::Compare { a, b, html }) => compare::run(a, b, html.as_deref()).map(|()| ExitCode::SUCCESS),
+        Some(LoadCommand::Groups(arguments)) => {
+            watch_signals().and_then(|interrupted| groups::run(arguments, interrupted))
+        }
         None => match file::merged(arguments.load) {
             Ok(options) => load(options),
             Err(reason) => Err(reason),
@@ -307,7 +310,7 @@ fn document(options: &LoadOptions, found: &Found) -> Result<Document, String> {
 }
 
 /// To standard output; whoever closes it wants no more.
-fn print(text: &str) -> Result<(), String> {
+pub fn print(text: &str) -> Result<(), String> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| format!("cannot write to standard output: {error}")),

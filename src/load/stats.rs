@@ -11,7 +11,7 @@ use super::results::{Latency, PERCENTILES};
 const SHORTEST_NS: u64 = 100;
 const LONGEST_NS: u64 = 600_000_000_000;
 
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(SHORTEST_NS, LONGEST_NS, 3).expect("sound bounds")
 }
 
