@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 #[path = "../broker/fixture.rs"]
 mod fixture;
+mod groups;
 mod proxy;
 
 use std::process::{Child, Command, Output, Stdio};
