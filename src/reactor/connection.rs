@@ -108,6 +108,11 @@ impl Connection {
         self.rest.len() >= 4
     }
 
+    /// What comes next may go anywhere: no request is under way that has a buffer of its own.
+    pub fn takes_any_buffer(&self) -> bool {
+        self.phase == Phase::Open && self.frame.is_none()
+    }
+
     /// Bytes arrived in a shared buffer: cuts out every whole request, each into a buffer of its own.
     pub fn on_bytes(&mut self, bytes: &[u8], limits: &NetLimits, requests: &mut Vec<BytesMut>) -> Result<(), Fault> {
         assert!(self.frame.is_none(), "a frame under way receives straight into itself");
