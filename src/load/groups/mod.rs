@@ -112,8 +112,9 @@ fn all_phases(
     asked.dedup();
     for name in asked {
         phases::run(storm, course, name, &mut document.phases)?;
-        if document.phases.last().is_some_and(|phase| phase.unstable > 0) {
-            break;
+        let limit_ns = storm.now_ns() + course.patience.as_nanos() as u64;
+        if name != PhaseName::End && !storm.run_until(limit_ns, |storm| storm.unstable.is_empty())? {
+            return Err(format!("{} groups do not become stable", storm.unstable.len()));
         }
         if name == PhaseName::Join {
             // Members that joined together would beat together; a second later the burst of the join is over as well.
