@@ -97,6 +97,7 @@ impl Core {
                 Effect::Commit { commit, .. } => self.committing.push_back(commit),
                 Effect::Write { operation, .. } | Effect::File { operation, .. } => self.done.push(operation),
                 Effect::Close { .. }
+                | Effect::Mute { .. }
                 | Effect::Send { .. }
                 | Effect::Read { .. }
                 | Effect::Space { .. }

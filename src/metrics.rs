@@ -79,6 +79,8 @@ metrics! {
         fetched_bytes,
         /// Those of them that came from segments.
         fetched_disk_bytes,
+        /// Times that a client over its quota was told to hold back.
+        throttled,
         /// Fetches that waited for data.
         parked_fetches,
         /// Segments that retention or a deletion of records took away.
@@ -129,6 +131,8 @@ metrics! {
         commit_us,
         /// From a produce request's arrival until its response is handed to the socket.
         produce_us,
+        /// How long clients over their quota were told to hold back.
+        throttle_us,
     }
 }
 

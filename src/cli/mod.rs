@@ -10,6 +10,7 @@ mod groups;
 mod input;
 mod pipeline;
 mod produce;
+mod quotas;
 mod serve;
 mod time;
 mod topics;
@@ -39,6 +40,8 @@ enum Command {
     Topics(topics::TopicsArguments),
     /// See and change settings of topics, brokers, groups.
     Configs(configs::ConfigsArguments),
+    /// See and change what clients may take.
+    Quotas(quotas::QuotasArguments),
     /// List, describe, reset and delete groups.
     Groups(groups::GroupsArguments),
     /// Produce the lines of standard input, or of a file.
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run().map_err(Failure::Failed),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Configs(arguments) => configs::run(arguments),
+        Command::Quotas(arguments) => quotas::run(arguments),
         Command::Groups(arguments) => groups::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),

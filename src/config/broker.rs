@@ -68,6 +68,10 @@ settings! {
         log_cleaner_dedupe_buffer_size: u64 = "log.cleaner.dedupe.buffer.size" Long, Some("134217728"), AtLeast(4096), Medium, [];
         /// What compaction reads and writes at most, over all cores, so that clients keep their latency.
         log_cleaner_io_max_bytes_per_second: u64 = "log.cleaner.io.max.bytes.per.second" Long, Some("67108864"), AtLeast(1), Medium, [];
+        /// Samples over which the rate of a client with a quota is measured; the last is still being filled.
+        quota_window_num: u32 = "quota.window.num" Int, Some("11"), AtLeast(1), Low, [];
+        /// Length of such a sample, and the longest that a client is held back for time or connections it took.
+        quota_window_size_seconds: u32 = "quota.window.size.seconds" Int, Some("1"), AtLeast(1), Low, [];
     }
     besides {
         /// What topics get that do not say otherwise: from `log.…` and the like.

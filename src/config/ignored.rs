@@ -257,12 +257,12 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        note: "quotas are not offered yet",
+        note: "quotas are for users, client ids and addresses; set them with AlterClientQuotas",
         prefixes: &[],
         names: &[
             "client.quota.callback.class", "controller.quota.window.num", "controller.quota.window.size.seconds",
-            "max.connection.creation.rate", "quota.consumer.default", "quota.producer.default", "quota.window.num",
-            "quota.window.size.seconds", "replication.quota.window.num", "replication.quota.window.size.seconds",
+            "max.connection.creation.rate", "quota.consumer.default", "quota.producer.default",
+            "replication.quota.window.num", "replication.quota.window.size.seconds",
         ],
     },
     Group {

@@ -33,7 +33,6 @@ const QUOTAS: &[Quota] = &[
     Quota { name: "producer_byte_rate", of_ip: false, whole: Some(i64::MAX as f64) },
     Quota { name: "consumer_byte_rate", of_ip: false, whole: Some(i64::MAX as f64) },
     Quota { name: "request_percentage", of_ip: false, whole: None },
-    Quota { name: "controller_mutation_rate", of_ip: false, whole: None },
     Quota { name: "connection_creation_rate", of_ip: true, whole: Some(i32::MAX as f64) },
 ];
 
@@ -113,6 +112,10 @@ fn decide(image: &MetadataImage, entity: QuotaEntity, change: &QuotaChange) -> R
 
 fn check(entity: &QuotaEntity, key: &str, value: f64) -> Result<(), Refusal> {
     let quota = QUOTAS.iter().find(|quota| quota.name == key && quota.of_ip == entity.ip.is_some());
+    if key == "controller_mutation_rate" {
+        let why = "this broker does not limit the rate of topic changes, so the quota would do nothing; leave it out";
+        return Err(invalid(format!("{key}: {why}")));
+    }
     let quota = quota.ok_or_else(|| invalid(format!("Invalid configuration key {key}")))?;
     if value.is_nan() || value <= 0.0 {
         return Err(invalid(format!("Quota {key} must be greater than 0")));
@@ -198,6 +201,11 @@ mod tests {
             (change(&app, &rate(f64::NAN)), "Quota producer_byte_rate must be greater than 0"),
             (change(&app, &rate(1.5)), "producer_byte_rate cannot be a fractional value."),
             (change(&app, &rate(1e30)), "Proposed value for producer_byte_rate is too large for a LONG."),
+            (
+                change(&app, &[("controller_mutation_rate", Some(5.0))]),
+                "controller_mutation_rate: this broker does not limit the rate of topic changes, so the quota would do \
+                 nothing; leave it out",
+            ),
             (change(&address, &rate(1.0)), "Invalid configuration key producer_byte_rate"),
             (
                 change(&address, &[("connection_creation_rate", Some(3e9))]),

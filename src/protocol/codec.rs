@@ -217,6 +217,7 @@ pub struct Writer {
     /// The first four bytes are the frame's length.
     framed: bool,
     flexible: bool,
+    throttle_time_ms: i32,
 }
 
 impl Writer {
@@ -229,6 +230,7 @@ impl Writer {
             length: 0,
             framed: false,
             flexible: false,
+            throttle_time_ms: 0,
         }
     }
 
@@ -273,6 +275,16 @@ impl Writer {
 
     pub(super) fn is_flexible(&self) -> bool {
         self.flexible
+    }
+
+    /// What the response's `throttle_time_ms` says at least, wherever that field stands in it: whoever puts a response
+    /// together need not know of quotas.
+    pub fn set_throttle_time(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
+    pub(super) fn put_throttle_time(&mut self, throttle_time_ms: i32) {
+        self.put(&throttle_time_ms.max(self.throttle_time_ms).to_be_bytes());
     }
 
     pub fn put(&mut self, bytes: &[u8]) {

@@ -65,8 +65,6 @@ pub struct ApiRange {
     pub max: i16,
     /// What ApiVersions says instead of `min`.
     pub advertised_min: i16,
-    /// False while its frames read and no verb answers them: it is not advertised.
-    pub answered: bool,
     first_flexible: i16,
 }
 
@@ -74,11 +72,7 @@ impl ApiRange {
     const fn of<'a, M: Message<'a>>(key: ApiKey, name: &'static str) -> ApiRange {
         assert!(M::KEY == key as i16);
         let (min, max) = (*M::VERSIONS.start(), *M::VERSIONS.end());
-        ApiRange { key, name, min, max, advertised_min: min, answered: true, first_flexible: M::FIRST_FLEXIBLE }
-    }
-
-    const fn unanswered(self) -> ApiRange {
-        ApiRange { answered: false, ..self }
+        ApiRange { key, name, min, max, advertised_min: min, first_flexible: M::FIRST_FLEXIBLE }
     }
 
     pub fn has(&self, version: i16) -> bool {
@@ -117,8 +111,7 @@ pub const APIS: &[ApiRange] = &[
     ApiRange::of::<IncrementalAlterConfigsRequest>(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs"),
     ApiRange::of::<OffsetDeleteRequest>(ApiKey::OffsetDelete, "OffsetDelete"),
     ApiRange::of::<DescribeClientQuotasRequest>(ApiKey::DescribeClientQuotas, "DescribeClientQuotas"),
-    // What it sets is kept and shown, and nobody is held to it yet: a limit that does not limit is not offered.
-    ApiRange::of::<AlterClientQuotasRequest>(ApiKey::AlterClientQuotas, "AlterClientQuotas").unanswered(),
+    ApiRange::of::<AlterClientQuotasRequest>(ApiKey::AlterClientQuotas, "AlterClientQuotas"),
     ApiRange::of::<UpdateFeaturesRequest>(ApiKey::UpdateFeatures, "UpdateFeatures"),
     ApiRange::of::<DescribeClusterRequest>(ApiKey::DescribeCluster, "DescribeCluster"),
     ApiRange::of::<DescribeProducersRequest>(ApiKey::DescribeProducers, "DescribeProducers"),

@@ -228,6 +228,11 @@ macro_rules! read_tagged_field {
 }
 
 macro_rules! write_field {
+    ($self:ident, $writer:ident, $version:ident, throttle_time_ms, $range:tt, (), ()) => {
+        if $crate::protocol::message::in_version!($version, $range) {
+            $writer.put_throttle_time($self.throttle_time_ms);
+        }
+    };
     ($self:ident, $writer:ident, $version:ident, $field:ident, $range:tt, (), ()) => {
         if $crate::protocol::message::in_version!($version, $range) {
             $crate::protocol::wire::Wire::write(&$self.$field, $writer, $version);

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::admission::Admitted;
 use super::net::NetLimits;
 use crate::shard::ConnectionId;
+use crate::types::Deadline;
 
 /// A request longer than this gets a buffer that grows as its bytes arrive: a length is only a claim.
 const FRAME_START_BYTES: usize = 256 << 10;
@@ -44,6 +45,8 @@ pub struct Connection {
     pub receiving: bool,
     /// Bytes beyond the last receive are known to wait in the socket.
     pub more_waits: bool,
+    /// Nothing is taken from it before then; 0 if it may be.
+    pub muted_until: Deadline,
     /// Already noted as having responses to send.
     pub noted: bool,
     /// Received and not yet cut into requests: part of a length, or requests beyond the limit in flight.
@@ -89,6 +92,7 @@ impl Connection {
             active_us: now_us,
             receiving: false,
             more_waits: true,
+            muted_until: 0,
             noted: false,
             rest: BytesMut::new(),
             frame: None,
@@ -99,6 +103,7 @@ impl Connection {
     /// Whether more requests may be taken from this connection now.
     pub fn may_take(&self, limits: &NetLimits) -> bool {
         self.phase == Phase::Open
+            && self.muted_until == 0
             && self.in_flight < limits.requests_in_flight_max
             && self.queued_bytes() < limits.response_pause_bytes
     }

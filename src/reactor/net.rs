@@ -1,6 +1,8 @@
 //! All client connections of one core: accept, receive, send, close, and the limits that keep a hostile peer cheap.
 //! Owned by the core's reactor; it turns completions into events and never decides what a request means.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -98,6 +100,8 @@ pub struct Net {
     noted: Vec<u32>,
     /// Slots whose reading was held back and may go on.
     resumable: Vec<u32>,
+    /// Connections whose clients are over a quota, by the end of that; some may be gone.
+    muted: BinaryHeap<Reverse<(Deadline, ConnectionId)>>,
     requests: Vec<BytesMut>,
     next_sweep: Deadline,
     accepting: bool,
@@ -120,6 +124,7 @@ impl Net {
             pool: OutgoingPool::default(),
             noted: Vec::new(),
             resumable: Vec::new(),
+            muted: BinaryHeap::new(),
             requests: Vec::new(),
             next_sweep: 0,
             accepting: true,
@@ -163,6 +168,7 @@ impl Net {
         for index in 0..self.listeners.len() {
             self.arm_accept(ring, index, now);
         }
+        self.unmute(now);
         if welcome {
             // Those that must still wait note themselves again.
             for slot in std::mem::take(&mut self.resumable) {
@@ -178,7 +184,8 @@ impl Net {
     pub fn next_deadline(&self) -> Option<Deadline> {
         let sweep = (self.live > 0).then_some(self.next_sweep);
         let paused = |listener: &Listener| (self.accepting && !listener.armed).then_some(listener.paused_until);
-        self.listeners.iter().filter_map(paused).chain(sweep).min()
+        let unmute = self.muted.peek().map(|Reverse((until, _))| *until);
+        self.listeners.iter().filter_map(paused).chain(sweep).chain(unmute).min()
     }
 
     fn arm_accept(&mut self, ring: &mut Ring, index: usize, now: Time) {
@@ -271,7 +278,9 @@ impl Net {
             return;
         }
         if !connection.may_take(limits) {
-            self.resumable.push(slot);
+            if connection.muted_until == 0 {
+                self.resumable.push(slot);
+            }
             return;
         }
         connection.receiving = true;
@@ -390,7 +399,8 @@ impl Net {
         let Net { slots, limits, requests, .. } = self;
         // The slot may have a new tenant by now, which is none the worse for it.
         let Some(connection) = slots[slot as usize].connection.as_mut() else { return };
-        if connection.phase != Phase::Open || connection.receiving {
+        // Whose mute ends is resumed then.
+        if connection.phase != Phase::Open || connection.receiving || connection.muted_until > 0 {
             return;
         }
         let id = connection.id;
@@ -427,6 +437,25 @@ impl Net {
         connection.respond(response, &mut self.pool);
         if !std::mem::replace(&mut connection.noted, true) {
             self.noted.push(id.slot);
+        }
+    }
+
+    /// The connection is not read until then; a later end counts. What the kernel was already asked for may still come.
+    pub fn mute(&mut self, id: ConnectionId, until: Deadline) {
+        let Some(connection) = self.find(id).filter(|connection| connection.muted_until < until) else { return };
+        connection.muted_until = until;
+        self.muted.push(Reverse((until, id)));
+    }
+
+    fn unmute(&mut self, now: Time) {
+        while let Some(&Reverse((until, id))) = self.muted.peek()
+            && until <= now.monotonic_us
+        {
+            self.muted.pop();
+            if let Some(connection) = self.find(id).filter(|connection| connection.muted_until == until) {
+                connection.muted_until = 0;
+                self.resumable.push(id.slot);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::background::Background;
-use super::clock::Clock;
+use super::clock::{Clock, thread_time};
 use super::commit::{CommitMethod, Commits, JournalFile};
 use super::compactor::Compactor;
 use super::disk::space;
@@ -49,6 +49,12 @@ pub trait Decide {
     fn failure(&self) -> Option<&str> {
         None
     }
+    /// The time that requests take has to be measured.
+    fn times_requests(&self) -> bool {
+        false
+    }
+    /// Each request since the last call took so long.
+    fn on_request_time(&mut self, _now: Time, _request_ns: u64) {}
     /// What the shard itself counts.
     fn metrics(&self) -> &Metrics;
 }
@@ -80,6 +86,14 @@ impl Decide for Shard {
 
     fn failure(&self) -> Option<&str> {
         Shard::failure(self)
+    }
+
+    fn times_requests(&self) -> bool {
+        Shard::times_requests(self)
+    }
+
+    fn on_request_time(&mut self, now: Time, request_ns: u64) {
+        Shard::on_request_time(self, now, request_ns);
     }
 
     fn metrics(&self) -> &Metrics {
@@ -126,6 +140,8 @@ pub struct Reactor<S> {
     clock: Clock,
     stop: Arc<Stop>,
     stopping: bool,
+    /// Since when the time of requests is measured, on this thread's own clock, and the events since.
+    timed: Option<(Duration, u64)>,
     /// The shard took requests when it was last asked.
     had_memory: bool,
     spin: Duration,
@@ -172,6 +188,7 @@ impl<S: Decide> Reactor<S> {
             clock: config.clock,
             stop: config.stop,
             stopping: false,
+            timed: None,
             had_memory: true,
             spin: Duration::from_micros(config.spin_us),
             events: Vec::new(),
@@ -198,6 +215,9 @@ impl<S: Decide> Reactor<S> {
             self.metrics.turn_us.record(self.clock.now().monotonic_us - now.monotonic_us);
             self.wait(now);
             now = self.clock.now();
+            if self.shard.times_requests() || self.timed.is_some() {
+                self.time_requests(now);
+            }
             self.take(now);
             self.decide(now);
             self.perform(now);
@@ -250,6 +270,19 @@ impl<S: Decide> Reactor<S> {
         self.metrics.memory_stalls += u64::from(self.had_memory && !has_memory);
         self.had_memory = has_memory;
         !self.stopping && has_memory && self.mailbox.is_clear()
+    }
+
+    /// What the last turn's events cost, the system calls that sent its responses included and its sleep left out, is shared
+    /// out evenly: the shard charges the requests among them.
+    fn time_requests(&mut self, now: Time) {
+        let spent = thread_time();
+        if let Some((since, events)) = self.timed.take()
+            && events > 0
+        {
+            let each = spent.saturating_sub(since) / u32::try_from(events).unwrap_or(u32::MAX);
+            self.shard.on_request_time(now, u64::try_from(each.as_nanos()).unwrap_or(u64::MAX));
+        }
+        self.timed = self.shard.times_requests().then_some((spent, 0));
     }
 
     /// Something came in that the ring does not announce.
@@ -325,6 +358,9 @@ impl<S: Decide> Reactor<S> {
         }
         self.metrics.events += self.events.len() as u64;
         self.unpublished |= !self.events.is_empty();
+        if let Some((_, events)) = &mut self.timed {
+            *events += self.events.len() as u64;
+        }
         for event in self.events.drain(..) {
             self.shard.step(now, event, &mut self.effects);
         }
@@ -343,6 +379,7 @@ impl<S: Decide> Reactor<S> {
             match effect {
                 Effect::Respond { connection, response } => net.respond(connection, response),
                 Effect::Close { connection } => net.close(connection),
+                Effect::Mute { connection, until } => net.mute(connection, until),
                 Effect::Send { to, message } => {
                     self.metrics.messages_sent += 1;
                     mailbox.send(to, message);

@@ -17,6 +17,8 @@ pub(super) struct Caller {
     pub api_key: i16,
     pub api_version: i16,
     pub correlation_id: i32,
+    /// How long the response tells the client to hold back (KIP-219).
+    pub throttle_time_ms: i32,
 }
 
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Connection {
     pub listener: u16,
     /// Where the client is, as Kafka writes it: `/127.0.0.1`.
     pub peer: Arc<str>,
+    /// Of its last request that a quota had to see.
+    pub client_id: Option<Arc<str>>,
     /// Fetches that wait for their owners.
     pub fetches: Vec<Ticket>,
     /// Responses owed, oldest first; `None` while the answer is being made.
@@ -35,7 +39,14 @@ pub(super) struct Connection {
 
 impl Connection {
     pub fn new(listener: u16, peer: &str) -> Connection {
-        Connection { listener, peer: format!("/{peer}").into(), fetches: Vec::new(), owed: VecDeque::new(), first: 0 }
+        Connection {
+            listener,
+            peer: format!("/{peer}").into(),
+            client_id: None,
+            fetches: Vec::new(),
+            owed: VecDeque::new(),
+            first: 0,
+        }
     }
 
     /// A request arrived; returns its sequence.
@@ -49,6 +60,7 @@ impl Shard {
     /// Writes the response's header, lets `body` write the rest, and sends it as soon as it is its turn.
     pub(super) fn respond(&mut self, caller: Caller, effects: &mut Vec<Effect>, body: impl FnOnce(&mut Writer)) {
         let mut writer = protocol::response_writer(caller.api_key, caller.api_version, caller.correlation_id);
+        writer.set_throttle_time(caller.throttle_time_ms);
         body(&mut writer);
         self.finish(caller, writer.finish(), effects);
     }

@@ -155,6 +155,7 @@ impl Shard {
     ) {
         let before = std::mem::replace(&mut self.image, image);
         let version = self.image.version();
+        self.quotas.apply(self.image.quotas());
         if !Arc::ptr_eq(&self.config, self.image.config()) {
             self.apply_config();
         }

@@ -90,14 +90,14 @@ impl Shard {
     }
 }
 
-/// The versions of every API that is answered.
+/// The versions of every API.
 pub(super) fn offered() -> Vec<ApiVersion> {
     let row = |api: &protocol::ApiRange| ApiVersion {
         api_key: api.key.code(),
         min_version: api.advertised_min,
         max_version: api.max,
     };
-    APIS.iter().filter(|api| api.answered).map(row).collect()
+    APIS.iter().map(row).collect()
 }
 
 /// What KIP-511 allows as name and version of a client's software.

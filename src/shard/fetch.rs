@@ -19,6 +19,8 @@ pub(super) struct Fetches {
 
 struct PendingFetch {
     caller: Caller,
+    /// Where a quota needs to know.
+    client_id: Option<Arc<str>>,
     session: SessionUse,
     /// Without a session: what was asked for, by place.
     partitions: Map<u32, SessionPartition>,
@@ -29,6 +31,17 @@ struct PendingFetch {
     max_bytes: usize,
     /// read_committed: aborted transactions are a list, empty as long as there are none.
     read_committed: bool,
+}
+
+impl PendingFetch {
+    /// Partitions and bytes of records that the answer will have, within its limit.
+    fn found(&self) -> (usize, usize) {
+        let results = || self.owners.iter().flat_map(|owner| &owner.results);
+        let bytes: usize = results().map(FetchResult::bytes).sum();
+        // The first batch is sent even if it is larger than the limit.
+        let largest = results().map(FetchResult::bytes).max().unwrap_or(0);
+        (results().count(), bytes.min(self.max_bytes.max(largest)))
+    }
 }
 
 struct Owner {
@@ -92,7 +105,7 @@ impl Shard {
             }
         };
         let Applied { session, ended, changed, forgotten, mut owners, unknown } = applied;
-        for (session, owner) in ended.into_iter().flat_map(|(id, owners)| owners.into_iter().map(move |o| (id, o))) {
+        for (session, owner) in ended.into_iter().flat_map(each_owner) {
             self.end_session_at(now, owner, session, effects);
         }
         let unknown_code =
@@ -107,7 +120,10 @@ impl Shard {
         // Each request another core comes first, so that none is starved by the limit.
         let turn = request.session_epoch.max(0) as usize % owners.len().max(1);
         owners.rotate_left(turn);
+        let client_id = self.metered_client_id(caller.connection);
         let max_bytes = (request.max_bytes.max(0) as u32).min(self.config.fetch_max_bytes);
+        let max_bytes = max_bytes.min(self.fetch_bytes_max(client_id.as_ref()));
+        let min_bytes = (request.min_bytes.max(0) as u32).min(max_bytes);
         let ticket = self.token();
         let everything = !matches!(session, SessionUse::Incremental(_));
         let fetch = || Fetch {
@@ -116,7 +132,7 @@ impl Shard {
             parts: Vec::new(),
             forgotten: Vec::new(),
             everything,
-            min_bytes: request.min_bytes.max(0) as u32,
+            min_bytes,
             max_bytes,
             deadline: now.after_ms(wait_ms),
             read_committed: request.isolation_level == 1,
@@ -129,11 +145,12 @@ impl Shard {
         }
         let pending = PendingFetch {
             caller,
+            client_id,
             session,
             partitions: if session == SessionUse::Full { changed.into_iter().collect() } else { Map::default() },
             refused,
             owners: owners.into_iter().map(Owner::new).collect(),
-            min_bytes: request.min_bytes.max(0) as usize,
+            min_bytes: min_bytes as usize,
             max_bytes: max_bytes as usize,
             read_committed: request.isolation_level == 1,
         };
@@ -142,7 +159,7 @@ impl Shard {
             connection.fetches.push(ticket);
         }
         if asked.is_empty() {
-            self.answer_fetch_request(ticket, effects);
+            self.answer_fetch_request(now, ticket, effects);
         }
         for (owner, fetch) in asked {
             if owner == self.id {
@@ -165,6 +182,7 @@ impl Shard {
     /// A core says what it has.
     pub(super) fn on_fetched(
         &mut self,
+        now: Time,
         ticket: Ticket,
         from: ShardId,
         results: Vec<FetchResult>,
@@ -180,15 +198,22 @@ impl Shard {
         let enough = found >= pending.min_bytes || !pending.refused.is_empty() || results().any(told);
         let all_last = pending.owners.iter().all(|owner| owner.last);
         if pending.owners.iter().all(|owner| owner.answered) && (enough || all_last) {
-            self.answer_fetch_request(ticket, effects);
+            self.answer_fetch_request(now, ticket, effects);
         }
     }
 
-    fn answer_fetch_request(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
+    fn answer_fetch_request(&mut self, now: Time, ticket: Ticket, effects: &mut Vec<Effect>) {
         let mut pending = self.fetches.pending.remove(&ticket).expect("the caller found it");
-        let caller = pending.caller;
+        let mut caller = pending.caller;
         if let Some(connection) = self.connections.get_mut(&caller.connection) {
             connection.fetches.retain(|waiting| *waiting != ticket);
+        }
+        if let Some(client_id) = &pending.client_id {
+            let verdict = self.meter_fetch(now, caller, client_id, pending.found(), effects);
+            caller.throttle_time_ms = verdict.throttle_time_ms;
+            if verdict.is_withheld {
+                return self.withhold_fetch(now, caller, pending.session, effects);
+            }
         }
         let owners = std::mem::take(&mut pending.owners);
         let mut results: Vec<_> = std::mem::take(&mut pending.refused)
@@ -243,6 +268,20 @@ impl Shard {
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
     }
 
+    /// Over a quota: an empty answer, which leaves an incremental session where it was. A session that has not told its
+    /// partitions once is no use to its client, which will ask for everything again.
+    fn withhold_fetch(&mut self, now: Time, caller: Caller, session: SessionUse, effects: &mut Vec<Effect>) {
+        let mut session_id = session.id().unwrap_or(0);
+        if let SessionUse::Begin(begun) = session {
+            session_id = 0;
+            for (ended, owner) in self.sessions.remove(begun).into_iter().flat_map(each_owner) {
+                self.end_session_at(now, owner, ended, effects);
+            }
+        }
+        let response = FetchResponse { session_id, ..FetchResponse::default() };
+        self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
+    }
+
     /// What a gone client still waits for is not worth an answer.
     pub(super) fn forget_fetches(&mut self, connection: ConnectionId, gone: Connection, effects: &mut Vec<Effect>) {
         for ticket in gone.fetches {
@@ -256,6 +295,10 @@ impl Shard {
             }
         }
     }
+}
+
+fn each_owner((session, owners): (i32, Vec<ShardId>)) -> impl Iterator<Item = (i32, ShardId)> {
+    owners.into_iter().map(move |owner| (session, owner))
 }
 
 /// Tells each owner what concerns it. Returns the cores that are to forget partitions and have no others of this session.

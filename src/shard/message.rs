@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{AskedOfGroup, ConnectionId, GroupAnswer, LogSize, LowWatermark, ProducersOf};
+use super::{AskedOfGroup, ConnectionId, Counted, GroupAnswer, LogSize, LowWatermark, ProducersOf};
 use crate::coordinator::{ControllerReply, ControllerRequest};
 use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
@@ -86,6 +86,8 @@ pub enum Message {
     ImageApplied {
         version: u64,
     },
+    /// What clients with a quota took on this core since it last said so.
+    Used(Vec<(Counted, f64)>),
 }
 
 /// Batches for partitions of one core, out of one produce request.

@@ -41,6 +41,7 @@ pub use describe_producers::{ProducerFound, ProducersOf};
 pub use groups::{AskedOfGroup, GroupAnswer, OFFSETS_TOPIC, partition_of_group};
 pub use log_dirs::LogSize;
 pub use message::*;
+pub use quotas::{Counted, QuotaKind};
 pub use recovery::*;
 pub use seam::*;
 
@@ -100,6 +101,7 @@ pub struct Shard {
     sessions: session::Sessions,
     storage: storage::Storage,
     cold: cold::Cold,
+    quotas: quotas::Quotas,
     cleaning: cleaning::Cleaning,
     compacting: compacting::Compacting,
     timers: BTreeMap<(Deadline, u64), Timer>,
@@ -126,6 +128,10 @@ enum Timer {
     Cleaning,
     /// Groups of this partition of `__consumer_offsets` wait for something.
     Groups { partition: PartitionId },
+    /// Other cores do not know yet what clients took here.
+    TellUsage,
+    /// The client of a refused connection has waited.
+    CloseRefused { connection: ConnectionId },
 }
 
 /// How often `producer.id.expiration.ms` is applied.
@@ -137,6 +143,8 @@ impl Shard {
         let storage = storage::Storage::new(&start.config, start.shards, start.checkpoint_path.clone());
         let cleaning = cleaning::Cleaning::new(now, start.cleaning_path.clone(), &start.config);
         let compacting = compacting::Compacting::new(now, &start.config, start.shards, start.seed);
+        let mut quotas = quotas::Quotas::new(&start.config, start.shards);
+        quotas.apply(start.image.quotas());
         let mut shard = Shard {
             id: start.id,
             shards: start.shards,
@@ -163,6 +171,7 @@ impl Shard {
             inquiries: inquiries::Inquiries::default(),
             storage,
             cold: cold::Cold::default(),
+            quotas,
             cleaning,
             compacting,
             timers: BTreeMap::new(),
@@ -196,7 +205,9 @@ impl Shard {
     pub fn step(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Opened { connection, listener, peer } => {
-                self.connections.insert(connection, connection::Connection::new(listener, &peer));
+                if !self.is_refused(now, connection, &peer, effects) {
+                    self.connections.insert(connection, connection::Connection::new(listener, &peer));
+                }
             }
             Event::Request { connection, frame } => self.on_request(now, connection, frame, effects),
             Event::Closed { connection } => {
@@ -227,6 +238,8 @@ impl Shard {
                 Timer::ExpireProducers => self.expire_producers(now),
                 Timer::Cleaning => self.cleaning.on_timer(),
                 Timer::Groups { partition } => self.on_group_deadline(now, partition, effects),
+                Timer::TellUsage => self.tell_usage(effects),
+                Timer::CloseRefused { connection } => effects.push(Effect::Close { connection }),
             }
         }
         self.take_commit(effects);
@@ -270,7 +283,7 @@ impl Shard {
             Message::Fetch { ticket, fetch } => self.on_fetch(now, from, ticket, fetch, effects),
             Message::CancelFetch { connection } => self.on_cancel_fetch(from, connection),
             Message::EndSession { session } => self.on_end_session(now, session, effects),
-            Message::Fetched { ticket, results, last } => self.on_fetched(ticket, from, results, last, effects),
+            Message::Fetched { ticket, results, last } => self.on_fetched(now, ticket, from, results, last, effects),
             Message::Offsets { ticket, queries } => self.on_offsets(now, from, ticket, queries, effects),
             Message::OffsetsFound { ticket, answers } => self.on_offsets_found(ticket, answers, effects),
             Message::Ask { ticket, question } => self.on_ask(now, from, ticket, question, effects),
@@ -280,6 +293,7 @@ impl Shard {
             Message::Image { image, changed } => self.on_image(now, image, &changed, effects),
             Message::Groups { ticket, requests } => self.on_group_requests(now, from, ticket, requests, effects),
             Message::GroupReplies { ticket, replies } => self.on_group_replies(now, ticket, replies, effects),
+            Message::Used(used) => self.on_used(now, &used),
             Message::ImageApplied { version } => self.on_image_applied(now, from, version, effects),
         }
     }

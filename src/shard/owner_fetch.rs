@@ -239,9 +239,9 @@ impl Shard {
             || self.stopping
             || asked.results.iter().any(told)
         {
-            self.answer_fetch(token, asked, effects);
+            self.answer_fetch(now, token, asked, effects);
         } else {
-            self.park(token, asked, first, effects);
+            self.park(now, token, asked, first, effects);
         }
     }
 
@@ -287,7 +287,7 @@ impl Shard {
         cold
     }
 
-    fn park(&mut self, token: u64, mut asked: Asked, first: bool, effects: &mut Vec<Effect>) {
+    fn park(&mut self, now: Time, token: u64, mut asked: Asked, first: bool, effects: &mut Vec<Effect>) {
         self.owner_fetches.fetched.get_mut(&asked.fetched).expect("it was just looked at").parked = Some(token);
         self.metrics.parked_fetches += u64::from(first);
         self.owner_fetches.parked.insert((asked.from, asked.fetch.connection), token);
@@ -296,7 +296,7 @@ impl Shard {
         }
         if first && asked.fetch.answer_at_once {
             let results = std::mem::take(&mut asked.results);
-            self.send_fetched(asked.from, asked.ticket, results, false, effects);
+            self.send_fetched(now, asked.from, asked.ticket, results, false, effects);
         }
         self.owner_fetches.asked.insert(token, asked);
     }
@@ -322,18 +322,19 @@ impl Shard {
         asked.reads -= 1;
         if asked.reads == 0 {
             let asked = self.owner_fetches.asked.remove(&token).expect("just seen");
-            self.answer_fetch(token, asked, effects);
+            self.answer_fetch(now, token, asked, effects);
         }
     }
 
-    fn answer_fetch(&mut self, token: u64, asked: Asked, effects: &mut Vec<Effect>) {
+    fn answer_fetch(&mut self, now: Time, token: u64, asked: Asked, effects: &mut Vec<Effect>) {
         self.end_asked(token, &asked);
         self.metrics.fetched_bytes += asked.results.iter().map(|result| result.bytes() as u64).sum::<u64>();
-        self.send_fetched(asked.from, asked.ticket, asked.results, true, effects);
+        self.send_fetched(now, asked.from, asked.ticket, asked.results, true, effects);
     }
 
     fn send_fetched(
         &mut self,
+        now: Time,
         to: ShardId,
         ticket: Ticket,
         results: Vec<FetchResult>,
@@ -341,7 +342,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         if to == self.id {
-            self.on_fetched(ticket, to, results, last, effects);
+            self.on_fetched(now, ticket, to, results, last, effects);
         } else {
             effects.push(Effect::Send { to, message: Message::Fetched { ticket, results, last } });
         }

@@ -44,19 +44,23 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) -> Result<(), DecodeError> {
         let (header, body) = protocol::decode_header(&frame)?;
-        let caller = Caller {
+        let mut caller = Caller {
             connection,
             sequence,
             api_key: header.api_key,
             api_version: header.api_version,
             correlation_id: header.correlation_id,
+            throttle_time_ms: 0,
         };
         let body_at = frame.len() - body.remaining().len();
-        let api = protocol::api(header.api_key).filter(|api| api.answered && api.has(header.api_version));
+        let api = protocol::api(header.api_key).filter(|api| api.has(header.api_version));
         let Some(api) = api else {
             return self.on_unsupported(caller, effects);
         };
         let client_id = header.client_id.unwrap_or_default();
+        if self.quotas.sees_requests() {
+            caller.throttle_time_ms = self.meter(now, caller, client_id, effects);
+        }
         let body = &frame[body_at..];
         match api.key {
             ApiKey::Produce => self.on_produce(now, caller, frame, body_at, effects),

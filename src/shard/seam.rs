@@ -10,7 +10,7 @@ use super::message::Message;
 pub use crate::journal::CommitId;
 use crate::journal::JournalBlock;
 pub use crate::log::Compaction;
-use crate::types::{Offset, ShardId, TopicId};
+use crate::types::{Deadline, Offset, ShardId, TopicId};
 
 /// One client connection of one core. The generation keeps a late effect from reaching the slot's next tenant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,6 +52,9 @@ pub enum Effect {
     Respond { connection: ConnectionId, response: Vec<Bytes> },
     /// Close after what was already given to `Respond` has been sent. Comes back as `Closed`.
     Close { connection: ConnectionId },
+    /// No requests are taken from this connection until then: its client is over a quota (KIP-219). The later of several
+    /// counts; requests that have arrived already may still come.
+    Mute { connection: ConnectionId, until: Deadline },
     /// Never dropped (invariant 5).
     Send { to: ShardId, message: Message },
     /// All that this turn appended, to be made durable at once.

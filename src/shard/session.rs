@@ -225,7 +225,8 @@ impl Sessions {
         id
     }
 
-    fn remove(&mut self, id: i32) -> Option<(i32, Vec<ShardId>)> {
+    /// Ends a session; returns the cores that know of it.
+    pub fn remove(&mut self, id: i32) -> Option<(i32, Vec<ShardId>)> {
         let session = self.sessions.remove(&id)?;
         self.partitions -= session.partitions.len();
         Some((id, session.owners.into_keys().collect()))

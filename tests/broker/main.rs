@@ -6,4 +6,5 @@ mod crash;
 mod device;
 mod fixture;
 mod hostile;
+mod quotas;
 mod start;

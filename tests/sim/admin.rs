@@ -2,6 +2,7 @@
 //! again until it is known what became of it.
 
 use gannet::error_code::ErrorCode;
+use gannet::protocol::alter_client_quotas::*;
 use gannet::protocol::create_partitions::*;
 use gannet::protocol::create_topics::*;
 use gannet::protocol::decode_response;
@@ -16,11 +17,13 @@ enum Ask {
     Create { name: String, partitions: i32 },
     Delete { name: String, id: TopicId },
     Enlarge { name: String, id: TopicId, count: i32 },
+    Quota { key: &'static str, value: Option<f64> },
 }
 
 pub struct Admin {
     line: Line<Ask>,
     deletes: bool,
+    quotas: bool,
     pause_us: u64,
     /// To be asked until it is answered.
     owed: Option<Ask>,
@@ -28,9 +31,10 @@ pub struct Admin {
 }
 
 impl Admin {
-    pub fn new(ctx: &mut Ctx, deletes: bool) -> Admin {
+    pub fn new(ctx: &mut Ctx, deletes: bool, quotas: bool) -> Admin {
         let names = ["a", "orders", "log-2"].map(str::to_owned).to_vec();
-        Admin { line: Line::new(), deletes, pause_us: ctx.chance.pick(&[20_000, 100_000, 400_000]), owed: None, names }
+        let pause_us = ctx.chance.pick(&[20_000, 100_000, 400_000]);
+        Admin { line: Line::new(), deletes, quotas, pause_us, owed: None, names }
     }
 
     fn is_relaxed(name: &str) -> bool {
@@ -84,6 +88,12 @@ impl Admin {
                 let version = ctx.chance.between(0, 3) as i16;
                 self.line.send(ctx, &request, version, ask.clone());
             }
+            Ask::Quota { key, value } => {
+                let ops = vec![OpData { key, value: value.unwrap_or(0.0), remove: value.is_none() }];
+                let entity = vec![EntityData { entity_type: "user", entity_name: None }];
+                let entries = vec![AlterEntryData { entity, ops }];
+                self.line.send(ctx, &AlterClientQuotasRequest { entries, validate_only: false }, 1, ask);
+            }
         }
     }
 
@@ -94,6 +104,11 @@ impl Admin {
         }
         if ctx.settling {
             return None;
+        }
+        if self.quotas && ctx.chance.one_in(3) {
+            let key = ctx.chance.pick(&["producer_byte_rate", "consumer_byte_rate", "request_percentage"]);
+            let value = ctx.chance.pick(&[None, Some(5.0), Some(20_000.0), Some(200_000.0)]);
+            return Some(Ask::Quota { key, value: value.filter(|value| *value > 5.0 || key.starts_with("request")) });
         }
         let name = self.names[ctx.chance.below(self.names.len() as u64) as usize].clone();
         let (id, count) = Admin::id_of(ctx, &name).expect("none is missing");
@@ -160,6 +175,10 @@ impl Client for Admin {
                 if ctx.chance.one_in(2) {
                     return self.go_on(ctx);
                 }
+            }
+            Ask::Quota { .. } => {
+                let (_, response) = decode_response::<AlterClientQuotasResponse>(frame, 1).expect("it reads");
+                assert!(response.entries[0].error_code == 0, "{:?}", response.entries[0].error_message);
             }
             Ask::Enlarge { name, id, count } => {
                 let (_, response) =

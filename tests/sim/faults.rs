@@ -77,6 +77,8 @@ pub struct Faults {
     pub large_records: bool,
     pub retention: bool,
     pub compaction: bool,
+    /// Clients are held to quotas, which come and go.
+    pub quotas: bool,
     period_us: u64,
 }
 
@@ -99,6 +101,7 @@ impl Faults {
             large_records: on(4),
             retention: on(3),
             compaction: on(2),
+            quotas: on(4),
             period_us: chance.pick(&[60_000, 200_000, 500_000]),
         }
     }
@@ -120,6 +123,9 @@ impl Faults {
         config.log_cleaner_backoff_ms = chance.pick(&[1, 20, 100]);
         config.log_cleaner_dedupe_buffer_size = chance.pick(&[4096, 1 << 20]);
         config.log_cleaner_io_max_bytes_per_second = chance.pick(&[2 << 20, 1 << 30]);
+        if self.quotas {
+            config.quota_window_num = chance.pick(&[1, 2]);
+        }
         if self.retention {
             (config.topic.retention_ms, config.topic.retention_bytes) =
                 chance.pick(&[(150, -1), (600, -1), (400, 20_000), (-1, 40_000)]);

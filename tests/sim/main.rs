@@ -34,8 +34,8 @@ struct Outcome {
 fn run(seed: u64, mutation: Option<Mutation>, printed: bool) -> Outcome {
     let mut world = World::new(seed, mutation, printed);
     world.start();
-    let deletes = world.faults.deletes;
-    world.add_client(|ctx| Box::new(Admin::new(ctx, deletes)));
+    let (deletes, quotas) = (world.faults.deletes, world.faults.quotas);
+    world.add_client(|ctx| Box::new(Admin::new(ctx, deletes, quotas)));
     for id in 0..world.chance.between(1, 4) {
         let large = world.faults.large_records;
         world.add_client(|ctx| Box::new(Producer::new(id + 1, ctx, large)));

@@ -13,6 +13,8 @@ use crate::faults::Mutation;
 use crate::world::{Happening, World};
 
 const EVENTS_PER_TURN: u64 = 50;
+/// What a request takes of a core, where a quota asks.
+const REQUEST_NS: u64 = 200_000;
 /// How much longer commits take where they overtake each other, so that clients hear of one before the one below it is down.
 const OVERTAKEN_US: u64 = 2_000;
 
@@ -95,6 +97,9 @@ impl World {
         core.turn_at = None;
         let taken = self.chance.between(1, EVENTS_PER_TURN) as usize;
         let mut effects = Vec::new();
+        if core.shard.times_requests() {
+            core.shard.on_request_time(now, REQUEST_NS);
+        }
         for event in core.inbox.drain(..taken.min(core.inbox.len())) {
             note_event(&mut self.trace, self.now, shard, &event);
             core.shard.step(now, event, &mut effects);
@@ -120,6 +125,7 @@ impl World {
             match effect {
                 Effect::Respond { connection, response } => self.respond(connection, response.concat().into()),
                 Effect::Close { connection } => self.close(shard, connection),
+                Effect::Mute { connection, until } => self.mute(shard, connection, until),
                 Effect::Send { to, message } => {
                     let delay = self.faults.message_us(&mut self.chance);
                     let core = &mut self.cores[usize::from(shard)];

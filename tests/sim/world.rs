@@ -19,6 +19,7 @@ use crate::perform::Core;
 /// What will happen at a time.
 pub enum Happening {
     Turn(u16),
+    Unmuted(u16),
     Landed(u16),
     FileStep(u16, String),
     Synced(u16, OperationId, Vec<FileName>),
@@ -46,6 +47,8 @@ pub struct Wire {
     pub id: ConnectionId,
     /// Frames that the node has not read.
     unread: VecDeque<Bytes>,
+    /// None of them is read before then.
+    muted_until: u64,
     to_node_at: u64,
     to_client_at: u64,
     open: bool,
@@ -210,6 +213,7 @@ impl World {
                     shard,
                     id: connection,
                     unread: VecDeque::new(),
+                    muted_until: 0,
                     to_node_at: 0,
                     to_client_at: 0,
                     open: true,
@@ -259,6 +263,7 @@ impl World {
     fn happen(&mut self, same_life: bool, happening: Happening) {
         match happening {
             Happening::Turn(shard) if same_life => self.turn(shard),
+            Happening::Unmuted(shard) if same_life => self.pump(shard),
             Happening::Landed(shard) if same_life => self.on_landed(shard),
             Happening::FileStep(shard, directory) if same_life => self.on_file_step(shard, &directory),
             Happening::Synced(shard, operation, files) if same_life => self.on_sync_end(shard, operation, files),
@@ -351,7 +356,8 @@ impl World {
         if usize::from(shard) >= self.cores.len() || self.stopping {
             return;
         }
-        let ids: Vec<u64> = self.wires.iter().filter(|(_, wire)| wire.shard == shard).map(|(id, _)| *id).collect();
+        let is_read = |wire: &Wire| wire.shard == shard && wire.muted_until <= self.now;
+        let ids: Vec<u64> = self.wires.iter().filter(|(_, wire)| is_read(wire)).map(|(id, _)| *id).collect();
         for id in ids {
             if !self.cores[usize::from(shard)].shard.accepts_requests() {
                 return;
@@ -402,6 +408,14 @@ impl World {
             self.at(at, Happening::Cut(id));
         }
         self.deliver(shard, Event::Closed { connection });
+    }
+
+    pub fn mute(&mut self, shard: u16, connection: ConnectionId, until: u64) {
+        let Some(id) = self.wire_of(connection) else { return };
+        let wire = self.wires.get_mut(&id).expect("just seen");
+        wire.muted_until = wire.muted_until.max(until);
+        self.count("mutes");
+        self.at(until, Happening::Unmuted(shard));
     }
 
     pub fn respond(&mut self, connection: ConnectionId, frame: Bytes) {

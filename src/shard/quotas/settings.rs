@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::connection::Caller;
-use super::{Effect, Shard};
+use super::super::connection::Caller;
+use super::super::{Effect, Shard};
 use crate::coordinator::{AlterQuotasResult, ControllerRequest, QuotaChange, Refusal};
 use crate::error_code::ErrorCode;
 use crate::metadata::QuotaEntity;
@@ -12,7 +12,7 @@ use crate::protocol::{AlterClientQuotasRequest, AlterClientQuotasResponse, Decod
 use crate::types::{Set, Time};
 
 impl Shard {
-    pub(super) fn on_describe_client_quotas(
+    pub(in crate::shard) fn on_describe_client_quotas(
         &mut self,
         caller: Caller,
         body: &[u8],
@@ -33,7 +33,7 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn on_alter_client_quotas(
+    pub(in crate::shard) fn on_alter_client_quotas(
         &mut self,
         now: Time,
         caller: Caller,
@@ -53,7 +53,7 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn answer_alter_client_quotas(
+    pub(in crate::shard) fn answer_alter_client_quotas(
         &mut self,
         caller: Caller,
         results: &[AlterQuotasResult],
