@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::turn::Decide;
+use super::decide::Decide;
 use crate::metrics::Metrics;
 use crate::shard::{ConnectionId, Effect, Event};
 use crate::types::{Deadline, Time};

@@ -7,6 +7,7 @@ mod clock;
 mod commit;
 mod compactor;
 mod connection;
+mod decide;
 mod disk;
 mod doorbell;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::io::Write;
 pub use admission::Admission;
 pub use clock::Clock;
 pub use commit::{CommitMethod, JournalFile, write_durably};
+pub use decide::Decide;
 pub use disk::{DELETED_SUFFIX, create_directory, replace, sync_file_system};
 pub use doorbell::Doorbell;
 pub use listen::{SocketOptions, listen};
@@ -40,7 +42,7 @@ pub use probe::{
 };
 pub use published::Published;
 pub use stop::Stop;
-pub use turn::{Decide, Reactor, ReactorConfig};
+pub use turn::{Reactor, ReactorConfig};
 
 /// Ends the process with code 1, at once and without unwinding: nothing may be written or acknowledged after this.
 pub fn exit_at_once(message: &str) -> ! {

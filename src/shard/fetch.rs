@@ -99,15 +99,12 @@ impl Shard {
         let applied = match self.sessions.apply(now, &request, caller.api_version, &facts) {
             Ok(applied) => applied,
             Err(error_code) => {
-                let response = FetchResponse { error_code: error_code.code(), ..FetchResponse::default() };
-                self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
+                self.answer_without_partitions(caller, error_code, 0, effects);
                 return Ok(());
             }
         };
         let Applied { session, ended, changed, forgotten, mut owners, unknown } = applied;
-        for (session, owner) in ended.into_iter().flat_map(each_owner) {
-            self.end_session_at(now, owner, session, effects);
-        }
+        self.end_sessions(now, ended, effects);
         let unknown_code =
             if caller.api_version >= 13 { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let refused: Vec<_> = unknown.into_iter().map(|place| FetchResult::error(place, unknown_code)).collect();
@@ -121,9 +118,7 @@ impl Shard {
         let turn = request.session_epoch.max(0) as usize % owners.len().max(1);
         owners.rotate_left(turn);
         let client_id = self.metered_client_id(caller.connection);
-        let max_bytes = (request.max_bytes.max(0) as u32).min(self.config.fetch_max_bytes);
-        let max_bytes = max_bytes.min(self.fetch_bytes_max(client_id.as_ref()));
-        let min_bytes = (request.min_bytes.max(0) as u32).min(max_bytes);
+        let (min_bytes, max_bytes) = self.fetch_bounds(&request, client_id.as_ref());
         let ticket = self.token();
         let everything = !matches!(session, SessionUse::Incremental(_));
         let fetch = || Fetch {
@@ -169,6 +164,27 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// Bytes to wait for and bytes to send at most.
+    fn fetch_bounds(&self, request: &FetchRequest<'_>, client_id: Option<&Arc<str>>) -> (u32, u32) {
+        let max_bytes = (request.max_bytes.max(0) as u32).min(self.config.fetch_max_bytes);
+        let max_bytes = max_bytes.min(self.fetch_bytes_max(client_id));
+        ((request.min_bytes.max(0) as u32).min(max_bytes.max(1)), max_bytes)
+    }
+
+    /// Sessions and the cores that know of them.
+    fn end_sessions(
+        &mut self,
+        now: Time,
+        ended: impl IntoIterator<Item = (i32, Vec<ShardId>)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (session, owners) in ended {
+            for owner in owners {
+                self.end_session_at(now, owner, session, effects);
+            }
+        }
     }
 
     fn end_session_at(&mut self, now: Time, owner: ShardId, session: i32, effects: &mut Vec<Effect>) {
@@ -274,11 +290,20 @@ impl Shard {
         let mut session_id = session.id().unwrap_or(0);
         if let SessionUse::Begin(begun) = session {
             session_id = 0;
-            for (ended, owner) in self.sessions.remove(begun).into_iter().flat_map(each_owner) {
-                self.end_session_at(now, owner, ended, effects);
-            }
+            let ended = self.sessions.remove(begun);
+            self.end_sessions(now, ended, effects);
         }
-        let response = FetchResponse { session_id, ..FetchResponse::default() };
+        self.answer_without_partitions(caller, ErrorCode::None, session_id, effects);
+    }
+
+    fn answer_without_partitions(
+        &mut self,
+        caller: Caller,
+        error_code: ErrorCode,
+        session_id: i32,
+        effects: &mut Vec<Effect>,
+    ) {
+        let response = FetchResponse { error_code: error_code.code(), session_id, ..FetchResponse::default() };
         self.respond(caller, effects, |writer| response.encode(writer, caller.api_version));
     }
 
@@ -295,10 +320,6 @@ impl Shard {
             }
         }
     }
-}
-
-fn each_owner((session, owners): (i32, Vec<ShardId>)) -> impl Iterator<Item = (i32, ShardId)> {
-    owners.into_iter().map(move |owner| (session, owner))
 }
 
 /// Tells each owner what concerns it. Returns the cores that are to forget partitions and have no others of this session.

@@ -63,9 +63,7 @@ impl Shard {
     ) -> Result<(), DecodeError> {
         let request = ProduceRequest::decode(&mut Reader::new(&frame[body_at..]), caller.api_version)?;
         let (acks, timeout_ms) = (request.acks, request.timeout_ms);
-        if self.quotas.sees_requests() {
-            caller.throttle_time_ms = self.meter_produce(now, caller, acks, frame.len(), effects);
-        }
+        caller.throttle_time_ms = self.meter_produce(now, caller, acks, frame.len(), effects);
         let refused = match (acks, request.transactional_id) {
             (_, Some(_)) => Some(ErrorCode::InvalidTxnState),
             (-1..=1, None) => None,

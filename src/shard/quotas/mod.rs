@@ -131,7 +131,6 @@ impl Quotas {
     /// What the complete samples hold at most: a larger response would only be withheld.
     fn fetch_bytes_max(&self, client_id: &Arc<str>) -> Option<u32> {
         let (_, bound) = self.of(QuotaKind::Fetch, client_id)?;
-        // Rounding down to u32 is meant: a request asks for no more.
         Some((bound * self.usage.sampling().complete_ms() as f64 / 1000.0) as u32)
     }
 
@@ -267,7 +266,7 @@ impl Shard {
     pub(super) fn tell_usage(&mut self, effects: &mut Vec<Effect>) {
         self.quotas.telling = false;
         let used = self.quotas.usage.take_untold();
-        for to in (0..self.shards).map(ShardId).filter(|to| *to != self.id) {
+        for to in (0..self.shards).map(ShardId).filter(|to| *to != self.id && !self.stopping) {
             effects.push(Effect::Send { to, message: Message::Used(used.clone()) });
         }
     }
