@@ -166,11 +166,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Bytes to wait for and bytes to send at most.
+    /// Bytes to wait for and bytes to send at most. Whoever waits for more than its quota allows would wait in vain.
     fn fetch_bounds(&self, request: &FetchRequest<'_>, client_id: Option<&Arc<str>>) -> (u32, u32) {
         let max_bytes = (request.max_bytes.max(0) as u32).min(self.config.fetch_max_bytes);
-        let max_bytes = max_bytes.min(self.fetch_bytes_max(client_id));
-        ((request.min_bytes.max(0) as u32).min(max_bytes.max(1)), max_bytes)
+        let min_bytes = request.min_bytes.max(0) as u32;
+        let allowed = self.fetch_bytes_max(client_id);
+        (if min_bytes < allowed { min_bytes } else { min_bytes.min(1) }, max_bytes.min(allowed))
     }
 
     /// Sessions and the cores that know of them.

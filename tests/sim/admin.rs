@@ -1,6 +1,8 @@
 //! The one client that creates, enlarges and deletes topics, one after the other. What stays without an answer is asked
 //! again until it is known what became of it.
 
+use std::collections::BTreeSet;
+
 use gannet::error_code::ErrorCode;
 use gannet::protocol::alter_client_quotas::*;
 use gannet::protocol::create_partitions::*;
@@ -24,6 +26,8 @@ pub struct Admin {
     line: Line<Ask>,
     deletes: bool,
     quotas: bool,
+    /// Quotas that may be set.
+    limited: BTreeSet<&'static str>,
     pause_us: u64,
     /// To be asked until it is answered.
     owed: Option<Ask>,
@@ -34,7 +38,7 @@ impl Admin {
     pub fn new(ctx: &mut Ctx, deletes: bool, quotas: bool) -> Admin {
         let names = ["a", "orders", "log-2"].map(str::to_owned).to_vec();
         let pause_us = ctx.chance.pick(&[20_000, 100_000, 400_000]);
-        Admin { line: Line::new(), deletes, quotas, pause_us, owed: None, names }
+        Admin { line: Line::new(), deletes, quotas, limited: BTreeSet::new(), pause_us, owed: None, names }
     }
 
     fn is_relaxed(name: &str) -> bool {
@@ -89,6 +93,7 @@ impl Admin {
                 self.line.send(ctx, &request, version, ask.clone());
             }
             Ask::Quota { key, value } => {
+                self.limited.insert(key);
                 let ops = vec![OpData { key, value: value.unwrap_or(0.0), remove: value.is_none() }];
                 let entity = vec![EntityData { entity_type: "user", entity_name: None }];
                 let entries = vec![AlterEntryData { entity, ops }];
@@ -103,7 +108,7 @@ impl Admin {
             return Some(Ask::Create { name: name.clone(), partitions: ctx.chance.between(1, 4) as i32 });
         }
         if ctx.settling {
-            return None;
+            return self.limited.first().map(|key| Ask::Quota { key, value: None });
         }
         if self.quotas && ctx.chance.one_in(3) {
             let key = ctx.chance.pick(&["producer_byte_rate", "consumer_byte_rate", "request_percentage"]);
@@ -176,7 +181,10 @@ impl Client for Admin {
                     return self.go_on(ctx);
                 }
             }
-            Ask::Quota { .. } => {
+            Ask::Quota { key, value } => {
+                if value.is_none() {
+                    self.limited.remove(key);
+                }
                 let (_, response) = decode_response::<AlterClientQuotasResponse>(frame, 1).expect("it reads");
                 assert!(response.entries[0].error_code == 0, "{:?}", response.entries[0].error_message);
             }
@@ -201,6 +209,7 @@ impl Client for Admin {
 
     fn is_settled(&self, ctx: &mut Ctx) -> bool {
         self.owed.is_none()
+            && self.limited.is_empty()
             && self.line.in_flight() == 0
             && self.names.iter().all(|name| Admin::id_of(ctx, name).is_some())
     }

@@ -154,7 +154,7 @@ impl Faults {
     }
 
     pub fn patience_us(&self) -> Option<u64> {
-        (!self.slow_disk && !self.space && !self.tiny_memory).then_some(100_000)
+        (!self.slow_disk && !self.space && !self.tiny_memory && !self.quotas).then_some(100_000)
     }
 }
 
