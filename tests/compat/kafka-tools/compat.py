@@ -229,6 +229,12 @@ def settings():
     change(*brokers, "--delete-config", "log.cleaner.threads")
     refused = change(*brokers, "--add-config", "node.id=7", ok=False)
     c.same("Cannot update these configs dynamically" in refused, True, f"node.id: {refused[:200]}")
+    for whom, quota in [(("clients", "--entity-name", name), "consumer_byte_rate"), (("ips", "--entity-name", "10.1.2.3"), "connection_creation_rate")]:
+        whom = ("--entity-type", *whom)
+        change(*whom, "--add-config", f"{quota}=1048576")
+        c.same(f"{quota}=1048576.0" in tool(CONFIGS, "--describe", *whom), True, f"a quota of {whom}")
+        change(*whom, "--delete-config", quota)
+        c.same(quota in tool(CONFIGS, "--describe", *whom), False, f"a quota of {whom} was taken back")
     features = tool("FeatureCommand", "describe")
     c.same("metadata.version" in features and "group.version" in features, True, features)
     return re.search(r"metadata.version.*FinalizedVersionLevel: (\S+)", features)[1]
