@@ -24,9 +24,9 @@ use crate::reactor::{
     Stop, best_method, check_io_uring, check_limits, check_log_dir, check_place, exit_at_once, listen, mesh,
     probe_commit,
 };
-use crate::shard::{Shard, ShardStart};
+use crate::shard::{OfflineAtStart, Shard, ShardStart};
 use crate::types::{PartitionId, ShardId, Uuid};
-use directories::{LogDir, random_bits};
+use directories::{LogDirs, random_bits};
 
 /// Why the broker does not start, for the operator; exit code 1.
 #[derive(Debug)]
@@ -65,20 +65,29 @@ pub fn serve(config: BrokerConfig, options: &ServeOptions) -> Result<(), StartPr
     let begun = Instant::now();
     let signals = catch_signals()?;
     end_on_panic();
-    let (config, dirs, cores) = prepare(config, options.dev)?;
+    let (mut config, mut dirs, cores) = prepare(config, options.dev)?;
     let shards = cores.len() as u16;
     let descriptors = Descriptors::share_out(&config, shards)?;
-    let cluster_id = directories::identify(&dirs, config.node_id, config.gannet.cluster_id.as_deref())?;
+    let cluster_id = dirs.identify(config.node_id, config.gannet.cluster_id.as_deref())?;
+    // From here on every path is whole: directories of partitions are compared by name.
+    for dir in &dirs.online {
+        config.log_dirs[dir.index].clone_from(&dir.path);
+    }
     let config = Arc::new(config);
-    let started = start::start(&dirs, &config, &cluster_id, shards)?;
-    let (commit_method, probe) = choose_commit_method(&config, &dirs[0].path, &cores)?;
+    let started = start::start(&mut dirs, &config, &cluster_id, shards)?;
+    let first_dir = dirs.first().path.clone();
+    let (commit_method, probe) = choose_commit_method(&config, &first_dir, &cores)?;
     let (bound, listeners) = bind(&config.listeners, cores.len(), socket_options(&config))?;
     let advertised = advertise(&config, &bound);
 
     let after_crash = started.recovery.after_crash;
     let (partitions, replayed_bytes) = (started.recovery.partitions.len(), started.replayed_bytes);
-    let spec = Shards { config: &config, first_dir: &dirs[0].path, cores: &cores, descriptors, commit_method };
-    let running = spec.run(started, listeners, registration(&config, &advertised, after_crash)?)?;
+    let offline = OfflineAtStart {
+        log_dirs: dirs.offline.iter().map(|dir| dir.index as u16).collect(),
+        partitions: started.recovery.offline.clone(),
+    };
+    let spec = Shards { config: &config, first_dir: &first_dir, cores: &cores, descriptors, commit_method };
+    let running = spec.run(started, offline, listeners, registration(&config, &advertised, after_crash)?)?;
 
     let facts = table::Facts {
         config: &config,
@@ -98,27 +107,23 @@ pub fn serve(config: BrokerConfig, options: &ServeOptions) -> Result<(), StartPr
 
     let in_order = running.until_stopped(&signals, Duration::from_millis(config.gannet.stop_timeout_ms));
     if in_order {
-        let path = &dirs[0].path;
-        directories::note_stopped_in_order(path).map_err(|error| StartProblem(format!("{path}: {error}")))?;
+        directories::note_stopped_in_order(&first_dir)
+            .map_err(|error| StartProblem(format!("{first_dir}: {error}")))?;
         tracing::info!("stopped; everything is written back");
     }
     Ok(())
 }
 
 /// Checks the machine and takes the log directories.
-fn prepare(mut config: BrokerConfig, dev: bool) -> Result<(BrokerConfig, Vec<LogDir>, Vec<usize>), StartProblem> {
+fn prepare(config: BrokerConfig, dev: bool) -> Result<(BrokerConfig, LogDirs, Vec<usize>), StartProblem> {
     check_io_uring()?;
     let cores = choose_cores(&config.gannet.cores)?;
     config.check_cores(cores.len() as u16)?;
-    let mut dirs = Vec::new();
     for path in &config.log_dirs {
         check_place(path, dev)?;
-        let dir = LogDir::take(path)?;
-        check_log_dir(&dir.path, dev)?;
-        dirs.push(dir);
     }
-    // From here on every path is whole: directories of partitions are compared by name.
-    config.log_dirs = dirs.iter().map(|dir| dir.path.clone()).collect();
+    let check = |path: &str| check_log_dir(path, dev).map_err(|lack| lack.to_string());
+    let dirs = LogDirs::take(&config.log_dirs, check)?;
     Ok((config, dirs, cores))
 }
 
@@ -306,6 +311,7 @@ struct Shards<'a> {
 struct OwnShare {
     image: Arc<MetadataImage>,
     logs: Vec<(PartitionId, Arc<str>, RecoveredLog)>,
+    offline: Arc<OfflineAtStart>,
     registration: BrokerRegistration,
     journal: Journal,
     seed: u64,
@@ -316,11 +322,12 @@ impl Shards<'_> {
     fn run(
         &self,
         started: start::Started,
+        offline: OfflineAtStart,
         listeners: Vec<CoreListeners>,
         registration: BrokerRegistration,
     ) -> Result<Running, StartProblem> {
         let shards = self.cores.len() as u16;
-        let image = Arc::new(started.recovery.image);
+        let (image, offline) = (Arc::new(started.recovery.image), Arc::new(offline));
         let mut logs: Vec<Vec<(PartitionId, Arc<str>, RecoveredLog)>> = (0..shards).map(|_| Vec::new()).collect();
         for partition in started.recovery.partitions {
             let owner = partition.id.owner(shards);
@@ -351,6 +358,7 @@ impl Shards<'_> {
             let share = OwnShare {
                 image: image.clone(),
                 logs,
+                offline: offline.clone(),
                 registration: registration.clone(),
                 journal: Journal::new(layout, started.run),
                 seed: seed.wrapping_add(index as u64),
@@ -387,7 +395,7 @@ impl Shards<'_> {
         std::thread::Builder::new().name(format!("gannet-{}", id.0)).spawn(move || {
             // Made here, so that what the shard owns lies in memory near its core.
             let mut effects = Vec::new();
-            let OwnShare { image, logs, registration, journal, seed } = share;
+            let OwnShare { image, logs, offline, registration, journal, seed } = share;
             let start = ShardStart {
                 id,
                 shards,
@@ -397,6 +405,7 @@ impl Shards<'_> {
                 checkpoint_path,
                 cleaning_path,
                 logs,
+                offline,
                 registration,
                 seed,
             };

@@ -31,11 +31,14 @@
 //! 5. A message between cores is never dropped: where a ring is full it waits, and sockets are left unread meanwhile.
 //! 6. The high watermark moves in `Partition::advance_high_watermark` only; the image changes by replay only.
 //! 7. A failed or short durable write ends the process with a plain message: after it the page's truth is unknown. A full
-//!    disk is not that: it is foreseen, and answered with an error while reads and deletes go on.
+//!    disk is not that: it is foreseen, and answered with an error while reads and deletes go on. Nor is a failure in
+//!    another log directory than the first: that one is offline, its partitions are kept, and the others go on.
 //! 8. Every queue, table and loop has a limit.
 //! 9. Iteration order is part of behaviour: no randomly seeded hash map in deciding rooms.
 //! 10. A broker that comes back from a crash leads under a new leader epoch.
-//! 11. A journal file is used again only after all it holds is in the segments, synced, and a checkpoint table says so.
+//! 11. A journal file is used again only after all it holds is in the segments, synced, and a checkpoint table says so; or,
+//!     of a partition that is offline, in a file of what is kept for it. Where a log directory can fail alone, memory lets
+//!     go of a batch only then.
 //! 12. A log's start is on stable storage before anything below it goes, and no segment goes or changes that a recovery
 //!     would still look for. A compacted segment ends where the next one begins.
 

@@ -91,6 +91,10 @@ metrics! {
         compacted_bytes,
         /// Batches found damaged by a read.
         corrupt_batches,
+        /// Log directories that are offline because they failed.
+        offline_log_dirs,
+        /// Partitions that are offline with them.
+        offline_partitions,
         /// Journal commits made durable.
         commits,
         /// Bytes of batches in those commits.

@@ -5,17 +5,18 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::StartProblem;
-use super::directories::{LogDir, OWN_DIRECTORY, list, random_bits, take_stopped_in_order};
+use super::directories::{LogDirs, OWN_DIRECTORY, list, random_bits, take_stopped_in_order};
 use crate::config::BrokerConfig;
 use crate::journal::{Checkpoint, JournalFileName, Run, START_TABLES, decode_tables, encode_tables};
 use crate::log::{CleaningPoint, START_CLEANING, decode_cleaning};
 use crate::reactor::{AlignedBuffer, JournalFile, create_directory, direct_file, replace, sync_file_system};
-use crate::shard::{FileKind, FileName, Found, RecoveredPartition, Recovery, recover};
+use crate::shard::{FileKind, FileName, Found, Kept, RecoveredPartition, Recovery, recover};
 use crate::types::{Map, Offset, PartitionId, ShardId};
 
 /// Everything is as the plan says, on stable storage, and the journals are empty.
@@ -40,50 +41,51 @@ pub fn checkpoint_path(first_dir: &str, shard: u16) -> String {
     own_path(first_dir, &format!("checkpoint-{shard}"))
 }
 
-fn at(path: &str) -> impl Fn(io::Error) -> StartProblem + '_ {
+pub fn at(path: &str) -> impl Fn(io::Error) -> StartProblem + '_ {
     move |error| StartProblem(format!("{path}: {error}"))
 }
 
 /// Brings the log directories into the state from which `shards` shards begin a new run.
 pub fn start(
-    dirs: &[LogDir],
+    dirs: &mut LogDirs,
     config: &Arc<BrokerConfig>,
     cluster_id: &Arc<str>,
     shards: u16,
 ) -> Result<Started, StartProblem> {
-    let first_dir = &dirs[0].path;
+    let first_dir = dirs.first().path.clone();
     let own = format!("{first_dir}/{OWN_DIRECTORY}");
     std::fs::create_dir_all(&own).map_err(at(&own))?;
-    let stopped_in_order = take_stopped_in_order(first_dir)?;
-    let mut partitions = Vec::new();
-    for dir in dirs {
-        partitions.extend(list(dir)?);
-    }
-    let Own { journals, checkpoints, cleaning } = read_own(&own)?;
-    let (cluster_id, config_of_run) = (cluster_id.clone(), config.clone());
-    let found = Found { cluster_id, config: config_of_run, journals, checkpoints, cleaning, partitions };
-    let mut unreadable = None;
-    let recovery = recover(found, stopped_in_order, &mut |directory, base_offset| {
-        let path = segment_path(directory, base_offset, FileKind::Log);
-        std::fs::read(&path).map(Bytes::from).unwrap_or_else(|error| {
-            unreadable.get_or_insert(at(&path)(error));
-            Bytes::new()
-        })
-    });
-    if let Some(problem) = unreadable {
-        return Err(problem);
-    }
-    let recovery = recovery.map_err(|error| StartProblem(error.to_string()))?;
-
-    if carry_out(&recovery)? {
-        sync(dirs)?;
-    }
-    let path = own_path(first_dir, START_CLEANING);
-    replace(&path, &recovery.cleaning_table()).map_err(at(&path))?;
+    let stopped_in_order = take_stopped_in_order(&first_dir)?;
+    let read = read_own(&own)?;
+    let kept_files = read.kept.iter().map(|(path, kept)| (path.clone(), kept.iter().map(|kept| kept.id).collect()));
+    let kept_files: Vec<(String, Vec<PartitionId>)> = kept_files.collect();
+    let recovery = loop {
+        // A directory that fails on the way is left out, and all begins anew: what was done to the others is as good as new.
+        match plan(dirs, &read, config, cluster_id, stopped_in_order)? {
+            Ok(recovery) => match carry_out(dirs, &recovery) {
+                Ok(()) => break recovery,
+                Err((log_dir, reason)) => dirs.fail(&log_dir, reason)?,
+            },
+            Err((log_dir, reason)) => dirs.fail(&log_dir, reason)?,
+        }
+    };
     let run = Run { first_generation: recovery.next_generation, salt: random_bits()? as u64 };
+    if !recovery.keep.is_empty() {
+        // A start that was cut short may have left one: it counts as well.
+        let name = |count: usize| own_path(&first_dir, &format!("{KEPT}{}-start-{count}", run.first_generation));
+        let path = (0..).map(name).find(|path| !Path::new(path).exists()).expect("there are numbers enough");
+        replace(&path, &Kept::encode_all(&recovery.keep)).map_err(at(&path))?;
+    }
+    let path = own_path(&first_dir, START_CLEANING);
+    replace(&path, &recovery.cleaning_table()).map_err(at(&path))?;
     // With these tables the journals of all runs before are free, and not before.
-    let path = own_path(first_dir, START_TABLES);
+    let path = own_path(&first_dir, START_TABLES);
     replace(&path, &encode_tables(&recovery.checkpoints(shards, run))).map_err(at(&path))?;
+    for (path, ids) in kept_files {
+        if !recovery.offline.iter().any(|offline| ids.contains(&offline.id)) {
+            std::fs::remove_file(&path).map_err(at(&path))?;
+        }
+    }
     drop_surplus(&own, shards)?;
     let journals = make_journals(&own, config, shards)?;
     let replayed_bytes = recovery
@@ -95,6 +97,54 @@ pub fn start(
     Ok(Started { recovery, run, journals, replayed_bytes })
 }
 
+/// A log directory, and why it cannot be used.
+type Broken = (String, String);
+
+/// What is to be done, by what is found now. The inner error names the directory without which it is to be tried again.
+fn plan(
+    dirs: &LogDirs,
+    own: &Own,
+    config: &Arc<BrokerConfig>,
+    cluster_id: &Arc<str>,
+    stopped_in_order: bool,
+) -> Result<Result<Recovery, Broken>, StartProblem> {
+    let mut partitions = Vec::new();
+    for dir in &dirs.online {
+        match list(dir) {
+            Ok(found) => partitions.extend(found),
+            Err(reason) => return Ok(Err((dir.path.clone(), reason))),
+        }
+    }
+    let found = Found {
+        cluster_id: cluster_id.clone(),
+        config: config.clone(),
+        journals: own.journals.clone(),
+        checkpoints: own.checkpoints.clone(),
+        cleaning: own.cleaning.clone(),
+        kept: own.kept.iter().flat_map(|(_, kept)| kept).cloned().collect(),
+        partitions,
+        log_dirs: dirs.online.iter().map(|dir| dir.path.clone()).collect(),
+        incomplete: dirs.is_incomplete(),
+    };
+    let mut unreadable = None;
+    let recovery = recover(found, stopped_in_order, &mut |directory, base_offset| {
+        let path = segment_path(directory, base_offset, FileKind::Log);
+        std::fs::read(&path).map(Bytes::from).unwrap_or_else(|error| {
+            unreadable.get_or_insert((log_dir(directory), format!("{path}: {error}")));
+            Bytes::new()
+        })
+    });
+    match unreadable {
+        Some(broken) => Ok(Err(broken)),
+        None => Ok(Ok(recovery.map_err(|error| StartProblem(error.to_string()))?)),
+    }
+}
+
+/// Of a partition's directory.
+fn log_dir(directory: &str) -> String {
+    directory.rsplit_once('/').map_or(directory, |(log_dir, _)| log_dir).to_owned()
+}
+
 fn segment_path(directory: &str, base_offset: Offset, kind: FileKind) -> String {
     FileName { directory: directory.into(), base_offset, kind }.to_string()
 }
@@ -103,11 +153,17 @@ struct Own {
     journals: Vec<(JournalFileName, Bytes)>,
     checkpoints: Vec<Checkpoint>,
     cleaning: Map<PartitionId, CleaningPoint>,
+    /// By file.
+    kept: Vec<(String, Vec<Kept>)>,
 }
+
+/// Files of what is kept of offline partitions begin so.
+const KEPT: &str = "kept-";
 
 /// The journals and checkpoint tables that are there, of however many shards.
 fn read_own(own: &str) -> Result<Own, StartProblem> {
     let (mut names, mut checkpoints, mut cleaning) = (Vec::new(), Vec::new(), Map::default());
+    let mut kept = Vec::new();
     for entry in std::fs::read_dir(own).map_err(at(own))? {
         let name = entry.map_err(at(own))?.file_name();
         let Some(name) = name.to_str() else { continue };
@@ -123,9 +179,14 @@ fn read_own(own: &str) -> Result<Own, StartProblem> {
         } else if name.ends_with(".tmp") || name.ends_with(".new") {
             // Left by a run that died while it wrote it; nothing ever counted on it.
             std::fs::remove_file(&path).map_err(at(&path))?;
+        } else if name.starts_with(KEPT) {
+            let bytes = std::fs::read(&path).map_err(at(&path))?;
+            let all = Kept::decode_all(&bytes.into()).map_err(|error| StartProblem(format!("{path}: {error}")))?;
+            kept.push((path, all));
         }
     }
     names.sort();
+    kept.sort_by(|(one, _), (other, _)| one.cmp(other));
     // One thread per file: the device can do more than one at a time, and a page cache copy costs a core.
     let journals = std::thread::scope(|scope| {
         let reading: Vec<_> =
@@ -136,7 +197,7 @@ fn read_own(own: &str) -> Result<Own, StartProblem> {
         });
         read.collect::<Result<Vec<_>, StartProblem>>()
     })?;
-    Ok(Own { journals, checkpoints, cleaning })
+    Ok(Own { journals, checkpoints, cleaning, kept })
 }
 
 fn checkpoint_shard(name: &str) -> Option<u16> {
@@ -147,19 +208,22 @@ fn cleaning_shard(name: &str) -> Option<u16> {
     name.strip_prefix("cleaning-")?.parse().ok()
 }
 
-/// Returns whether anything had to be changed.
-fn carry_out(recovery: &Recovery) -> Result<bool, StartProblem> {
+/// Changes what the plan changes, and syncs it if that is anything.
+fn carry_out(dirs: &LogDirs, recovery: &Recovery) -> Result<(), Broken> {
     for stray in &recovery.strays {
         tracing::info!("deleting {stray}: its topic is no more");
-        std::fs::remove_dir_all(&**stray).map_err(at(stray))?;
+        std::fs::remove_dir_all(&**stray).map_err(|error| (log_dir(stray), format!("{stray}: {error}")))?;
     }
     let mut changed = !recovery.strays.is_empty();
     for partition in &recovery.partitions {
-        changed |= carry_out_one(partition).map_err(at(&partition.directory))?;
+        let directory = &partition.directory;
+        let outcome = carry_out_one(partition);
+        changed |= outcome.map_err(|error| (log_dir(directory), format!("{directory}: {error}")))?;
     }
-    Ok(changed)
+    if changed { sync(dirs) } else { Ok(()) }
 }
 
+/// Returns whether anything had to be changed.
 fn carry_out_one(partition: &RecoveredPartition) -> io::Result<bool> {
     let RecoveredPartition { id, directory, is_new, log } = partition;
     let mut changed = *is_new;
@@ -214,13 +278,14 @@ fn remove_segment(directory: &str, base_offset: Offset) -> io::Result<()> {
 }
 
 /// Everything in the log directories, one flush for each file system.
-fn sync(dirs: &[LogDir]) -> Result<(), StartProblem> {
+fn sync(dirs: &LogDirs) -> Result<(), Broken> {
     let mut devices = BTreeSet::new();
-    for dir in dirs {
-        let root = File::open(&dir.path).map_err(at(&dir.path))?;
-        if devices.insert(root.metadata().map_err(at(&dir.path))?.dev()) {
-            sync_file_system(&root).map_err(at(&dir.path))?;
-        }
+    for dir in &dirs.online {
+        let mut sync_one = || -> io::Result<()> {
+            let root = File::open(&dir.path)?;
+            if devices.insert(root.metadata()?.dev()) { sync_file_system(&root) } else { Ok(()) }
+        };
+        sync_one().map_err(|error| (dir.path.clone(), format!("{}: {error}", dir.path)))?;
     }
     Ok(())
 }
@@ -301,21 +366,27 @@ mod tests {
         Arc::new(config)
     }
 
-    fn begin(dirs: &[LogDir], shards: u16) -> Started {
-        start(dirs, &config(&dirs[0].path), &"cluster".into(), shards).expect("started")
+    fn begin(dirs: &mut LogDirs, shards: u16) -> Started {
+        let config = config(&dirs.first().path);
+        start(dirs, &config, &"cluster".into(), shards).expect("started")
+    }
+
+    fn take(directory: &tempfile::TempDir) -> LogDirs {
+        LogDirs::take(&[directory.path().to_string_lossy().into_owned()], |_| Ok(())).expect("free")
     }
 
     #[test]
     fn an_empty_directory_becomes_a_node_and_another_core_count_starts_from_it() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
-        let own = |name: &str| std::path::Path::new(&own_path(&dirs[0].path, name)).exists();
-        let started = begin(&dirs, 3);
+        let mut dirs = take(&directory);
+        let first_dir = dirs.first().path.clone();
+        let own = |name: &str| std::path::Path::new(&own_path(&first_dir, name)).exists();
+        let started = begin(&mut dirs, 3);
         assert_eq!(started.recovery.partitions[0].id, PartitionId::METADATA);
         assert_eq!(started.journals.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 4]);
         assert!(started.journals[2][3].file.metadata().expect("open").len() == 4 << 20);
         let first = started.run;
-        let started = begin(&dirs, 1);
+        let started = begin(&mut dirs, 1);
         assert!(started.run.first_generation > first.first_generation && started.run.salt != first.salt);
         assert!(own("journal-0-3") && own("checkpoint-start") && !own("journal-1-0"));
     }
@@ -323,13 +394,13 @@ mod tests {
     #[test]
     fn a_journal_of_another_size_is_made_anew_and_what_was_half_made_is_gone() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
-        begin(&dirs, 1);
-        let path = own_path(&dirs[0].path, "journal-0-1");
+        let mut dirs = take(&directory);
+        begin(&mut dirs, 1);
+        let path = own_path(&dirs.first().path, "journal-0-1");
         std::fs::write(&path, [7; 4096]).expect("written");
-        let half = own_path(&dirs[0].path, "journal-0-9.new");
+        let half = own_path(&dirs.first().path, "journal-0-9.new");
         std::fs::write(&half, [7; 4096]).expect("written");
-        begin(&dirs, 1);
+        begin(&mut dirs, 1);
         let bytes = std::fs::read(&path).expect("there");
         assert!(bytes.len() == 4 << 20 && bytes.iter().all(|byte| *byte == 0));
         assert!(!std::path::Path::new(&half).exists());
@@ -338,13 +409,14 @@ mod tests {
     #[test]
     fn a_damaged_checkpoint_table_stops_the_start_with_its_path() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
-        begin(&dirs, 1);
-        let path = own_path(&dirs[0].path, START_TABLES);
+        let mut dirs = take(&directory);
+        begin(&mut dirs, 1);
+        let first_dir = dirs.first().path.clone();
+        let path = own_path(&first_dir, START_TABLES);
         let mut bytes = std::fs::read(&path).expect("there");
         *bytes.last_mut().expect("not empty") ^= 1;
         std::fs::write(&path, bytes).expect("written");
-        let problem = start(&dirs, &config(&dirs[0].path), &"cluster".into(), 1).err().expect("damaged");
+        let problem = start(&mut dirs, &config(&first_dir), &"cluster".into(), 1).err().expect("damaged");
         assert!(problem.0.starts_with(&path), "{}", problem.0);
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::directories::LogDir;
+use super::directories::{LogDir, LogDirs};
 use crate::config::{BrokerConfig, Listener};
 use crate::reactor::{CommitMethod, CommitProbe, mount_of};
 
@@ -13,7 +13,7 @@ pub struct Facts<'a> {
     pub config: &'a BrokerConfig,
     pub cluster_id: &'a str,
     pub cores: &'a [usize],
-    pub dirs: &'a [LogDir],
+    pub dirs: &'a LogDirs,
     pub commit_method: CommitMethod,
     pub probe: Option<CommitProbe>,
     pub bound: &'a [SocketAddr],
@@ -62,7 +62,8 @@ impl Facts<'_> {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let mut rows =
             vec![("node", format!("{} of cluster {}", self.config.node_id, self.cluster_id)), ("cores", self.shards())];
-        rows.extend(self.dirs.iter().map(|dir| ("data", data(dir))));
+        rows.extend(self.dirs.online.iter().map(|dir| ("data", data(dir))));
+        rows.extend(self.dirs.offline.iter().map(|dir| ("offline", format!("{}: {}", dir.path, dir.reason))));
         rows.push(("commit", self.commit()));
         let per_core = self.config.gannet.memory_per_core_bytes(self.cores.len() as u16);
         let memory = format!("{} ({} a core)", size(per_core * self.cores.len() as u64), size(per_core));
@@ -133,7 +134,7 @@ mod tests {
     fn the_table_names_what_an_operator_asks_first() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = BrokerConfig::default();
-        let dirs = [LogDir::take(&directory.path().to_string_lossy()).expect("free")];
+        let dirs = LogDirs::take(&[directory.path().to_string_lossy().into_owned()], |_| Ok(())).expect("free");
         let facts = Facts {
             config: &config,
             cluster_id: "abc",
@@ -149,9 +150,14 @@ mod tests {
             took: Duration::from_millis(12),
         };
         let lines = facts.lines();
-        for part in
-            ["1 of cluster abc", "0→0 1→3", &dirs[0].path, "thread, as", "PLAINTEXT://127.0.0.1:9092", "2 KiB out of"]
-        {
+        for part in [
+            "1 of cluster abc",
+            "0→0 1→3",
+            &dirs.first().path,
+            "thread, as",
+            "PLAINTEXT://127.0.0.1:9092",
+            "2 KiB out of",
+        ] {
             assert!(lines.contains(part), "{part} is not in\n{lines}");
         }
     }

@@ -90,13 +90,7 @@ impl Checkpoint {
         assert!(bytes.len() == HEADER_BYTES - 4);
         bytes.put_u32(u32::try_from(self.partitions.len()).expect("a shard's partitions are bounded by config"));
         for partition in &self.partitions {
-            bytes.put_slice(&partition.partition.topic.0);
-            bytes.put_i32(partition.partition.index);
-            bytes.put_i64(partition.segment_base_offset);
-            bytes.put_u64(partition.segment_position);
-            bytes.put_i64(partition.written_offset);
-            bytes.put_u32(u32::try_from(partition.state.len()).expect("a log's state is small"));
-            bytes.put_slice(&partition.state);
+            partition.encode(&mut bytes);
         }
         let length = u32::try_from(bytes.len()).expect("a shard's partitions are bounded by config");
         bytes[9..13].copy_from_slice(&length.to_be_bytes());
@@ -140,7 +134,18 @@ impl Checkpoint {
 }
 
 impl PartitionCheckpoint {
-    fn decode(bytes: &mut &[u8]) -> Option<PartitionCheckpoint> {
+    pub fn encode(&self, bytes: &mut BytesMut) {
+        bytes.put_slice(&self.partition.topic.0);
+        bytes.put_i32(self.partition.index);
+        bytes.put_i64(self.segment_base_offset);
+        bytes.put_u64(self.segment_position);
+        bytes.put_i64(self.written_offset);
+        bytes.put_u32(u32::try_from(self.state.len()).expect("a log's state is small"));
+        bytes.put_slice(&self.state);
+    }
+
+    /// The one at the start of `bytes`, which are left behind it.
+    pub fn decode(bytes: &mut &[u8]) -> Option<PartitionCheckpoint> {
         let mut fixed = bytes.split_off(..PARTITION_BYTES)?;
         let mut topic = Uuid::ZERO;
         fixed.copy_to_slice(&mut topic.0);

@@ -8,6 +8,7 @@ mod epochs;
 mod key_offsets;
 mod producers;
 mod recovery;
+mod resume;
 mod retention;
 mod segment;
 mod state;
@@ -23,6 +24,7 @@ pub use dirtiness::Dirtiness;
 pub use epochs::LeaderEpochs;
 pub use producers::{Producers, Sequence, SequencedBatch};
 pub use recovery::{FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, Swap, SwapFile, recover};
+use resume::ResumePoint;
 pub use retention::Retention;
 pub use segment::{Life, SEGMENT_BYTES_LIMIT, Segment};
 pub use state::LogState;
@@ -58,10 +60,9 @@ pub struct Log {
     indexed_size: u64,
     /// Its log start is not kept up: `log_start_offset` is.
     cleaning: CleaningPoint,
-    /// Base offset of the segment at which recovery would resume by the table on stable storage, and by the one that is
-    /// being written.
-    recovery_point: Offset,
-    next_recovery_point: Offset,
+    /// Where recovery would resume by the table on stable storage, and by the one that is being written.
+    recovery_point: ResumePoint,
+    next_recovery_point: ResumePoint,
 }
 
 /// Where an appended batch went.
@@ -112,6 +113,8 @@ impl Log {
         let RecoveredLog { state, sealed, active, cleaning, .. } = recovered;
         let mut segments: Vec<_> = sealed.iter().map(|file| Segment::sealed(file.base_offset, file.size)).collect();
         segments.push(Segment::resumed(active.base_offset, active.size, state.indexed_size, state.first_timestamp));
+        let recovery_point =
+            ResumePoint { segment: active.base_offset, position: active.size, written_offset: state.log_end_offset };
         Log {
             config,
             segments,
@@ -126,8 +129,8 @@ impl Log {
             dirty_bytes: 0,
             indexed_size: state.indexed_size,
             cleaning,
-            recovery_point: active.base_offset,
-            next_recovery_point: active.base_offset,
+            recovery_point,
+            next_recovery_point: recovery_point,
         }
     }
 
@@ -298,50 +301,6 @@ impl Log {
 
     pub fn segments(&self) -> &[Segment] {
         &self.segments
-    }
-
-    /// The oldest segment that is not complete on disk, and the offset up to which it and all before it are written.
-    fn resumption(&self) -> (&Segment, Offset) {
-        let open = self.segments.iter().position(|segment| segment.life != Life::Sealed);
-        let open = open.expect("the last one is active");
-        let end = self.segments.get(open + 1).map_or(self.log_end_offset, |next| next.base_offset);
-        (&self.segments[open], self.written_offset.min(end))
-    }
-
-    /// Everything below is in sealed segments or written to the active one.
-    pub fn resumable_offset(&self) -> Offset {
-        match self.resumption() {
-            (active, written_offset) if active.life == Life::Active => written_offset,
-            (sealing, _) => sealing.base_offset,
-        }
-    }
-
-    /// Where recovery would resume, were all that is written synced.
-    pub fn checkpoint(&self) -> LogCheckpoint {
-        let (segment, written_offset) = self.resumption();
-        let position = match self.tail.from(written_offset).next() {
-            Some(batch) if batch.segment == segment.base_offset => u64::from(batch.position),
-            _ => segment.size,
-        };
-        let state = LogState {
-            log_start_offset: self.log_start_offset,
-            durable_offset: self.durable_offset,
-            log_end_offset: self.log_end_offset,
-            first_timestamp: segment.first_timestamp,
-            indexed_size: self.indexed_size,
-            epochs: self.epochs.clone(),
-            producers: self.producers.clone(),
-        };
-        LogCheckpoint { segment: segment.base_offset, position, written_offset, state: state.encode() }
-    }
-
-    /// Lets go of the oldest batch in memory if it is in the file already; returns its bytes.
-    pub fn evict_one(&mut self) -> Option<usize> {
-        let oldest = self.tail.front()?;
-        if oldest.last_offset >= self.written_offset {
-            return None;
-        }
-        self.tail.pop_front()
     }
 
     /// Whole batches from the one holding `offset`, all of them below `upto`, about `max_bytes`, at least one if there is one.

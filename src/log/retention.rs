@@ -120,26 +120,11 @@ impl Log {
     pub fn remove_segments(&mut self) -> Vec<Offset> {
         let removable = |index: usize| {
             self.segments[index].life == Life::Sealed
-                && self.segments[index].base_offset < self.recovery_point
+                && self.segments[index].base_offset < self.recovery_point()
                 && self.segments.get(index + 1).is_some_and(|next| next.base_offset <= self.log_start_offset)
         };
         let count = (0..self.segments.len()).take_while(|&index| removable(index)).count();
         self.segments.drain(..count).map(|segment| segment.base_offset).collect()
-    }
-
-    /// A checkpoint table with this log's present `checkpoint` is on its way.
-    pub fn begin_checkpoint(&mut self) {
-        self.next_recovery_point = self.checkpoint().segment;
-    }
-
-    /// That table is on stable storage.
-    pub fn on_checkpoint(&mut self) {
-        self.recovery_point = self.next_recovery_point;
-    }
-
-    /// Base offset of the segment at which a recovery would resume; those before it are not looked at.
-    pub fn recovery_point(&self) -> Offset {
-        self.recovery_point
     }
 }
 

@@ -139,6 +139,8 @@ pub fn check_log_dir(directory: &str, dev: bool) -> Result<(), Lack> {
     match written {
         Ok(()) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) && dev => Ok(()),
+        // A full device is foreseen: it serves what it has, and takes more when space returns.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(Lack {
             what: "direct I/O",
             found: format!("{directory} on {}, which refuses O_DIRECT", file_system(directory)),

@@ -72,7 +72,8 @@ impl Shard {
                 ..AppendError::new(ErrorCode::KafkaStorageError)
             });
         }
-        let partition = self.partitions.get_mut(&id).ok_or(AppendError::new(ErrorCode::NotLeaderOrFollower))?;
+        let absence = self.absence(id, ErrorCode::NotLeaderOrFollower);
+        let partition = self.partitions.get_mut(&id).ok_or(AppendError::new(absence))?;
         if acks == -1 && !partition.has_enough_replicas() {
             return Err(AppendError::new(ErrorCode::NotEnoughReplicas));
         }
@@ -130,10 +131,16 @@ impl Shard {
     }
 
     /// A partition went away: whoever waits for it learns that it cannot be known what became of the records.
-    pub(super) fn on_append_abandoned(&mut self, id: PartitionId, token: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn on_append_abandoned(
+        &mut self,
+        id: PartitionId,
+        token: u64,
+        reason: ErrorCode,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Some(pending) = self.appends.pending.get_mut(&token) {
             for (result, _) in pending.results.iter_mut().zip(&pending.partitions).filter(|(_, of)| **of == id) {
-                result.outcome = Err(AppendError::new(ErrorCode::UnknownTopicOrPartition));
+                result.outcome = Err(AppendError::new(reason));
             }
             self.on_acknowledged(token, effects);
         }

@@ -174,7 +174,8 @@ impl Shard {
 
     /// One table at a time; what is wanted meanwhile goes with the next.
     fn write_cleaning_table(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        if self.cleaning.writing.is_some() || self.cleaning.wanted.is_empty() {
+        // A table names no partition that is offline: until it is kept elsewhere, the one before stands.
+        if self.cleaning.writing.is_some() || self.cleaning.wanted.is_empty() || self.offline.is_keeping() {
             return;
         }
         if now.monotonic_us < self.cleaning.write_again_at {
@@ -264,7 +265,7 @@ impl Shard {
             let file = log.of_kind(kind);
             let place = self.cleaning.deletions.partition_point(|&(other, _)| other <= at);
             self.cleaning.deletions.insert(place, (at, file.of_kind(to)));
-            let operation = self.operate(Operation::Unwatched);
+            let operation = self.operate(Operation::Unwatched { directory: file.directory.clone() });
             effects.push(Effect::File { operation, change: FileChange::Rename { file, to } });
         }
         self.cleaning.wake_by(at);
@@ -272,7 +273,7 @@ impl Shard {
 
     fn delete_files(&mut self, now: Time, effects: &mut Vec<Effect>) {
         while let Some((_, file)) = self.cleaning.deletions.pop_front_if(|(at, _)| *at <= now.monotonic_us) {
-            let operation = self.operate(Operation::Unwatched);
+            let operation = self.operate(Operation::Unwatched { directory: file.directory.clone() });
             effects.push(Effect::File { operation, change: FileChange::Delete { file } });
         }
         if let Some(&(at, _)) = self.cleaning.deletions.front() {
@@ -281,7 +282,13 @@ impl Shard {
     }
 
     /// The partition goes away, and its directory with it.
-    pub(super) fn forget_cleaning(&mut self, id: PartitionId, directory: &str, effects: &mut Vec<Effect>) {
+    pub(super) fn forget_cleaning(
+        &mut self,
+        id: PartitionId,
+        directory: &str,
+        reason: ErrorCode,
+        effects: &mut Vec<Effect>,
+    ) {
         self.cleaning.wanted.remove(&id);
         self.cleaning.removing.remove(&id);
         self.compacting.forget(id);
@@ -290,7 +297,7 @@ impl Shard {
         let (gone, waiting): (Vec<Waiter>, Vec<Waiter>) = waiters.into_iter().partition(|waiter| waiter.id == id);
         self.cleaning.waiters = waiting;
         for waiter in gone {
-            self.on_log_start_advanced(waiter.token, Err(ErrorCode::UnknownTopicOrPartition), effects);
+            self.on_log_start_advanced(waiter.token, Err(reason), effects);
         }
     }
 }

@@ -188,7 +188,7 @@ impl Shard {
     ) {
         let mut scan = Scan { partition, goal, segment: 0, position: 0, length: 0, expected: None, offset_index: None };
         let Some(owned) = self.partitions.get(&partition) else {
-            return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
+            return self.end_absent(now, scan, effects);
         };
         match locate(&owned.log) {
             Location::At { segment, position } => {
@@ -205,7 +205,7 @@ impl Shard {
     /// Reads the next chunk, at least `needed` bytes; goes to the next segment at the end of one.
     fn read_on(&mut self, now: Time, mut scan: Scan, needed: usize, effects: &mut Vec<Effect>) {
         let Some(partition) = self.partitions.get_mut(&scan.partition) else {
-            return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
+            return self.end_absent(now, scan, effects);
         };
         let available = partition.log.written_position_of(scan.segment);
         if scan.position >= available {
@@ -257,7 +257,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let Some(partition) = self.partitions.get_mut(&scan.partition) else {
-            return self.end_scan(now, scan, Err(ErrorCode::UnknownTopicOrPartition), effects);
+            return self.end_absent(now, scan, effects);
         };
         match (kind, bytes) {
             (FileKind::OffsetIndex, bytes) => {
@@ -402,6 +402,12 @@ impl Shard {
                 self.read_on(now, scan, 0, effects);
             }
         }
+    }
+
+    /// Its partition is not here any more.
+    fn end_absent(&mut self, now: Time, scan: Scan, effects: &mut Vec<Effect>) {
+        let reason = self.absence(scan.partition, ErrorCode::UnknownTopicOrPartition);
+        self.end_scan(now, scan, Err(reason), effects);
     }
 
     fn end_scan(&mut self, now: Time, scan: Scan, outcome: Result<Vec<Bytes>, ErrorCode>, effects: &mut Vec<Effect>) {

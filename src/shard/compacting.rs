@@ -85,6 +85,11 @@ impl Compacting {
         }
     }
 
+    /// The one that is being compacted.
+    pub fn log(&self) -> Option<PartitionId> {
+        self.current.as_ref().filter(|current| !current.abandoned).map(|current| current.id)
+    }
+
     pub fn is_at(&self, id: PartitionId) -> bool {
         self.current.as_ref().is_some_and(|current| current.id == id)
     }
@@ -240,7 +245,7 @@ impl Shard {
                 let (offsets, times) = replacement.cleaned.index_files();
                 for (file, bytes) in files[1..].iter().zip([offsets, times]) {
                     // Without space for it the index is found again by reading.
-                    let operation = self.operate(Operation::Unwatched);
+                    let operation = self.operate(Operation::Unwatched { directory: current.directory.clone() });
                     effects.push(Effect::File { operation, change: FileChange::Put { file: file.clone(), bytes } });
                 }
                 let file = current.file(&replacement, FileKind::SwapLog);
@@ -283,11 +288,11 @@ impl Shard {
                     FileName { directory: current.directory.clone(), base_offset: segment, kind: FileKind::CleanedLog };
                 if position == 0 {
                     // What a compaction that was given up has left.
-                    let operation = self.operate(Operation::Unwatched);
+                    let operation = self.operate(Operation::Unwatched { directory: current.directory.clone() });
                     effects.push(Effect::File { operation, change: FileChange::Delete { file: file.clone() } });
                 }
                 self.pace(now, current, bytes.iter().map(|bytes| bytes.len() as u64).sum());
-                let operation = self.operate(Operation::Compaction);
+                let operation = self.operate(Operation::Compaction { directory: current.directory.clone() });
                 effects.push(Effect::Write { operation, file, position, bytes });
                 current.outstanding = 1;
                 current.unfinished = Some(segment);
@@ -331,7 +336,7 @@ impl Shard {
     fn change_compacted(&mut self, current: &mut Current, changes: Vec<FileChange>, effects: &mut Vec<Effect>) {
         current.outstanding = changes.len();
         for change in changes {
-            let operation = self.operate(Operation::Compaction);
+            let operation = self.operate(Operation::Compaction { directory: current.directory.clone() });
             effects.push(Effect::File { operation, change });
         }
     }
@@ -343,7 +348,7 @@ impl Shard {
         {
             for kind in [FileKind::CleanedLog, FileKind::SwapLog] {
                 let file = FileName { directory: current.directory.clone(), base_offset, kind };
-                let operation = self.operate(Operation::Unwatched);
+                let operation = self.operate(Operation::Unwatched { directory: current.directory.clone() });
                 effects.push(Effect::File { operation, change: FileChange::Delete { file } });
             }
         }
@@ -353,8 +358,9 @@ impl Shard {
 
     pub(super) fn on_compaction_read(&mut self, bytes: Result<Bytes, FileError>, effects: &mut Vec<Effect>) {
         self.cleaning.wake();
-        let operation = self.operate(Operation::Compaction);
-        let current = self.compacting.current.as_mut().expect("it waits for this read");
+        let directory = self.compacting.current.as_ref().expect("it waits for this read").directory.clone();
+        let operation = self.operate(Operation::Compaction { directory });
+        let current = self.compacting.current.as_mut().expect("just seen");
         match bytes {
             Ok(bytes) if !current.abandoned => {
                 let compaction = current.compaction.take().expect("it waits for this read");

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use super::{Effect, FileChange, Message, OFFSETS_TOPIC, Shard, ShardStart, Ticket};
 use crate::config::TopicConfig;
 use crate::coordinator::{BrokerRegistration, Controller, ControllerReply, ControllerRequest, Decision};
+use crate::error_code::ErrorCode;
 use crate::log::{Log, RecoveredLog};
 use crate::metadata::{MetadataImage, MetadataRecord};
 use crate::partition::Partition;
@@ -159,8 +160,12 @@ impl Shard {
         if !Arc::ptr_eq(&self.config, self.image.config()) {
             self.apply_config();
         }
+        let open = self.partitions.len();
         for &topic in changed {
             self.apply_topic(now, topic, &before, effects);
+        }
+        if self.partitions.len() > open {
+            self.look_at_space(effects);
         }
         self.forget_offsets(now, &before, changed, effects);
         if self.is_registered() {
@@ -225,7 +230,9 @@ impl Shard {
         let count =
             |topic: &Option<Arc<crate::metadata::Topic>>| topic.as_ref().map_or(0, |t| t.partitions.len() as i32);
         for index in count(&new)..count(&old) {
-            self.close_partition(now, PartitionId { topic: id, index }, effects);
+            let gone = PartitionId { topic: id, index };
+            self.close_partition(now, gone, effects);
+            self.offline.forget(gone);
         }
         for index in 0..count(&new) {
             let partition = PartitionId { topic: id, index };
@@ -236,6 +243,10 @@ impl Shard {
     }
 
     fn open_or_update(&mut self, now: Time, id: PartitionId, effects: &mut Vec<Effect>) {
+        if self.offline.contains(id) {
+            // What it holds is in its own directory and nowhere else.
+            return;
+        }
         let (config, leader_epoch) = self.facts_of(id);
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.log.set_config(config);
@@ -259,20 +270,34 @@ impl Shard {
         if self.owner_of(id) != self.id {
             return;
         }
+        let open = self.let_go(now, id, ErrorCode::UnknownTopicOrPartition, effects);
+        if let Some(directory) = open.map(|partition| partition.directory).or(self.offline.forget(id)) {
+            self.control.deleting.push((directory.clone(), self.image.version()));
+            self.change_directory(FileChange::DeleteDirectory { directory }, effects);
+        }
+    }
+
+    /// The partition is not served any more: whoever waits for it is told why.
+    pub(super) fn let_go(
+        &mut self,
+        now: Time,
+        id: PartitionId,
+        reason: ErrorCode,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Partition> {
         self.forget_storage(id);
         self.forget_groups(now, id, effects);
-        let Some(mut partition) = self.partitions.remove(&id) else { return };
+        let mut partition = self.partitions.remove(&id)?;
         self.note_placed(&partition.directory, -1);
-        self.forget_cleaning(id, &partition.directory, effects);
+        self.forget_cleaning(id, &partition.directory, reason, effects);
         let (acknowledgements, watchers) = partition.waiters.take_all();
         for token in acknowledgements {
-            self.on_append_abandoned(id, token, effects);
+            self.on_append_abandoned(id, token, reason, effects);
         }
         for watcher in watchers {
             self.note_gone(now, watcher, effects);
         }
-        self.control.deleting.push((partition.directory.clone(), self.image.version()));
-        self.change_directory(FileChange::DeleteDirectory { directory: partition.directory }, effects);
+        Some(partition)
     }
 
     /// What the image says of a partition: its topic's settings and its leader epoch.
@@ -283,20 +308,6 @@ impl Shard {
         };
         let leader_epoch = topic.partition(id.index).map_or(0, |state| state.leader_epoch);
         (topic.config.clone(), leader_epoch)
-    }
-
-    /// The log directory that has the fewest of this core's partitions, as Kafka chooses.
-    fn log_dir_for_new_partition(&self) -> &str {
-        let emptiest = (0..self.placed.len()).min_by_key(|&index| self.placed[index]);
-        &self.config.log_dirs[emptiest.expect("there is at least one log directory")]
-    }
-
-    /// Counts a partition in or out of its log directory.
-    pub(super) fn note_placed(&mut self, directory: &str, change: isize) {
-        let log_dir = directory.rsplit_once('/').map(|(log_dir, _)| log_dir);
-        if let Some(index) = self.config.log_dirs.iter().position(|dir| Some(dir.as_str()) == log_dir) {
-            self.placed[index] = self.placed[index].strict_add_signed(change);
-        }
     }
 
     /// This core's image has the registration of this start: clients can be told where the broker is.

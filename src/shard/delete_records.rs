@@ -113,7 +113,7 @@ impl Shard {
 
     /// Where the log shall start; `None` if it starts there or later already.
     fn new_start(&self, id: PartitionId, offset: Offset) -> Result<Option<Offset>, ErrorCode> {
-        let partition = self.partitions.get(&id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let partition = self.partition_or(id, ErrorCode::NotLeaderOrFollower)?;
         let cleanup = partition.log.config().cleanup_policy;
         if cleanup.compact && !cleanup.delete {
             return Err(ErrorCode::PolicyViolation);

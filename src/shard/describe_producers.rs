@@ -69,7 +69,10 @@ impl Shard {
     /// On the core that owns the logs.
     pub(super) fn producers_of(&self, parts: Vec<(u32, PartitionId)>) -> Answer {
         let answers = parts.into_iter().map(|(part, id)| {
-            let Some(partition) = self.partitions.get(&id) else { return (part, Err(ErrorCode::NotLeaderOrFollower)) };
+            let partition = match self.partition_or(id, ErrorCode::NotLeaderOrFollower) {
+                Ok(partition) => partition,
+                Err(error_code) => return (part, Err(error_code)),
+            };
             let producers = partition.log.producers().iter().map(|(id, state)| ProducerFound {
                 id,
                 epoch: state.epoch,

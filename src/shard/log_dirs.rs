@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::connection::Caller;
 use super::inquiries::Told;
-use super::{Answer, Effect, Question, Shard, ShardId, SpaceFound};
+use super::{Answer, Effect, FileError, Question, Shard, ShardId, SpaceFound};
 use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
 use crate::protocol::describe_log_dirs::*;
@@ -56,9 +56,13 @@ impl Shard {
         });
         let questions = (0..self.shards).map(|shard| (ShardId(shard), Question::Sizes(wanted.clone())));
         let log_dirs = self.config.log_dirs.len();
-        let told = LogDirsTold { sizes: Vec::new(), space: vec![None; log_dirs] };
-        self.inquire(now, caller, Told::LogDirs(told), questions.collect(), log_dirs, effects);
-        effects.extend((0..log_dirs as u16).map(|log_dir| Effect::Space { log_dir }));
+        let is_offline = |index: &usize| self.offline.has_log_dir(*index);
+        let offline = || Some(Err(FileError::Failed("the log directory is offline".to_owned())));
+        let space: Vec<_> = (0..log_dirs).map(|index| is_offline(&index).then(offline).flatten()).collect();
+        let online: Vec<_> = (0..log_dirs).filter(|index| !is_offline(index)).collect();
+        let told = LogDirsTold { sizes: Vec::new(), space };
+        self.inquire(now, caller, Told::LogDirs(told), questions.collect(), online.len(), effects);
+        effects.extend(online.into_iter().map(|index| Effect::Space { log_dir: index as u16 }));
         Ok(())
     }
 

@@ -77,6 +77,11 @@ pub enum Message {
         ticket: Ticket,
         replies: Vec<GroupAnswer>,
     },
+    /// A log directory, by its index in `log.dirs`, failed, and with it these partitions of the core that says so.
+    Offline {
+        log_dir: u16,
+        partitions: Vec<PartitionId>,
+    },
     /// From shard 0 to all: the facts changed, these topics among them.
     Image {
         image: Arc<MetadataImage>,

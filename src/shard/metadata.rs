@@ -2,6 +2,7 @@
 
 use super::connection::Caller;
 use super::groups::is_internal_topic;
+use super::offline::Offline;
 use super::{Effect, Shard};
 use crate::coordinator::check_topic_name;
 use crate::error_code::ErrorCode;
@@ -10,7 +11,7 @@ use crate::protocol::describe_cluster::*;
 use crate::protocol::describe_topic_partitions::*;
 use crate::protocol::metadata::*;
 use crate::protocol::{DecodeError, Reader};
-use crate::types::{Time, TopicId, Uuid};
+use crate::types::{PartitionId, Time, TopicId, Uuid};
 
 /// The topics one Metadata request asks for, owned so that the question can wait for their creation.
 #[derive(Clone, Debug)]
@@ -73,8 +74,10 @@ impl Shard {
         let listener = self.listener_of(caller);
         let version = caller.api_version;
         let topics = match wanted {
-            WantedTopics::All => image.topics().map(|topic| topic_metadata(topic)).collect(),
-            WantedTopics::Named(topics) => topics.iter().map(|wanted| wanted_topic(&image, wanted, version)).collect(),
+            WantedTopics::All => image.topics().map(|topic| topic_metadata(topic, &self.offline)).collect(),
+            WantedTopics::Named(topics) => {
+                topics.iter().map(|wanted| wanted_topic(&image, &self.offline, wanted, version)).collect()
+            }
         };
         let brokers = image.brokers().filter_map(|broker| {
             let endpoint = broker.endpoint(&listener)?;
@@ -158,7 +161,10 @@ impl Shard {
                 name: Some(&topic.name),
                 topic_id: topic.id,
                 is_internal: is_internal_topic(&topic.name),
-                partitions: partitions.into_iter().map(|(index, state)| described_partition(index, state)).collect(),
+                partitions: partitions
+                    .into_iter()
+                    .map(|(index, state)| described_partition(topic, index, state, &self.offline))
+                    .collect(),
                 ..Default::default()
             });
             if next < topic.partitions.len() {
@@ -178,7 +184,12 @@ impl Shard {
     }
 }
 
-fn wanted_topic<'a>(image: &'a MetadataImage, wanted: &'a WantedTopic, version: i16) -> MetadataResponseTopic<'a> {
+fn wanted_topic<'a>(
+    image: &'a MetadataImage,
+    offline: &Offline,
+    wanted: &'a WantedTopic,
+    version: i16,
+) -> MetadataResponseTopic<'a> {
     let unknown = |error_code: ErrorCode| MetadataResponseTopic {
         error_code: error_code.code(),
         name: wanted.name.as_deref(),
@@ -187,27 +198,31 @@ fn wanted_topic<'a>(image: &'a MetadataImage, wanted: &'a WantedTopic, version: 
     };
     match &wanted.name {
         Some(name) => match image.topic(name) {
-            Some(topic) => topic_metadata(topic),
+            Some(topic) => topic_metadata(topic, offline),
             None if check_topic_name(name).is_err() => unknown(ErrorCode::InvalidTopicException),
             None => MetadataResponseTopic { topic_id: Uuid::ZERO, ..unknown(ErrorCode::UnknownTopicOrPartition) },
         },
         None if version < BY_ID_FROM_VERSION => unknown(ErrorCode::InvalidRequest),
         None => match image.topic_by_id(wanted.id) {
-            Some(topic) => topic_metadata(topic),
+            Some(topic) => topic_metadata(topic, offline),
             None => unknown(ErrorCode::UnknownTopicId),
         },
     }
 }
 
-fn topic_metadata(topic: &Topic) -> MetadataResponseTopic<'_> {
-    let partition = |(index, state): (usize, &crate::metadata::Partition)| MetadataResponsePartition {
-        error_code: leader_error(state.leader).code(),
-        partition_index: index as i32,
-        leader_id: state.leader.unwrap_or(-1),
-        leader_epoch: state.leader_epoch,
-        replica_nodes: state.replicas.to_vec(),
-        isr_nodes: state.isr.to_vec(),
-        offline_replicas: Vec::new(),
+fn topic_metadata<'a>(topic: &'a Topic, offline: &Offline) -> MetadataResponseTopic<'a> {
+    let partition = |(index, state): (usize, &crate::metadata::Partition)| {
+        let id = PartitionId { topic: topic.id, index: index as i32 };
+        let leader = offline.leader_of(id, state);
+        MetadataResponsePartition {
+            error_code: leader_error(leader).code(),
+            partition_index: id.index,
+            leader_id: leader.unwrap_or(-1),
+            leader_epoch: state.leader_epoch,
+            replica_nodes: state.replicas.to_vec(),
+            isr_nodes: state.isr.to_vec(),
+            offline_replicas: offline.replicas_of(id, state),
+        }
     };
     MetadataResponseTopic {
         name: Some(&topic.name),
@@ -218,17 +233,24 @@ fn topic_metadata(topic: &Topic) -> MetadataResponseTopic<'_> {
     }
 }
 
-fn described_partition(index: usize, state: &crate::metadata::Partition) -> DescribeTopicPartitionsResponsePartition {
+fn described_partition(
+    topic: &Topic,
+    index: usize,
+    state: &crate::metadata::Partition,
+    offline: &Offline,
+) -> DescribeTopicPartitionsResponsePartition {
+    let id = PartitionId { topic: topic.id, index: index as i32 };
+    let leader = offline.leader_of(id, state);
     DescribeTopicPartitionsResponsePartition {
-        error_code: leader_error(state.leader).code(),
-        partition_index: index as i32,
-        leader_id: state.leader.unwrap_or(-1),
+        error_code: leader_error(leader).code(),
+        partition_index: id.index,
+        leader_id: leader.unwrap_or(-1),
         leader_epoch: state.leader_epoch,
         replica_nodes: state.replicas.to_vec(),
         isr_nodes: state.isr.to_vec(),
         eligible_leader_replicas: Some(Vec::new()),
         last_known_elr: Some(Vec::new()),
-        offline_replicas: Vec::new(),
+        offline_replicas: offline.replicas_of(id, state),
     }
 }
 

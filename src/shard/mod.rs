@@ -16,12 +16,15 @@ mod features;
 mod fetch;
 mod groups;
 mod inquiries;
+mod kept;
 mod log_dirs;
 mod message;
 mod metadata;
+mod offline;
 mod offsets;
 mod owner_fetch;
 mod owner_offsets;
+mod placement;
 mod produce;
 mod quotas;
 mod recovery;
@@ -39,8 +42,10 @@ use bytes::BytesMut;
 pub use delete_records::LowWatermark;
 pub use describe_producers::{ProducerFound, ProducersOf};
 pub use groups::{AskedOfGroup, GroupAnswer, OFFSETS_TOPIC, partition_of_group};
+pub use kept::{Kept, KeptError};
 pub use log_dirs::LogSize;
 pub use message::*;
+pub use offline::{OfflineAtStart, OfflinePartition};
 pub use quotas::{Counted, QuotaKind};
 pub use recovery::*;
 pub use seam::*;
@@ -67,6 +72,8 @@ pub struct ShardStart {
     pub cleaning_path: Arc<str>,
     /// The recovered logs of the partitions that this shard owns, with their directories.
     pub logs: Vec<(PartitionId, Arc<str>, RecoveredLog)>,
+    /// The same for all shards of this start.
+    pub offline: Arc<OfflineAtStart>,
     /// The same for all shards of this start; shard 0 registers the broker with it.
     pub registration: BrokerRegistration,
     /// Seeds what has to look random: topic ids, session ids.
@@ -81,8 +88,8 @@ pub struct Shard {
     /// Drawn anew at each start of the process.
     incarnation: Uuid,
     partitions: Map<PartitionId, Partition>,
-    /// Partitions of this core in each of `log.dirs`.
-    placed: Vec<usize>,
+    offline: offline::Offline,
+    placement: placement::Placement,
     journal: Journal,
     commits: commit::Commits,
     connections: Map<ConnectionId, connection::Connection>,
@@ -145,16 +152,18 @@ impl Shard {
         let compacting = compacting::Compacting::new(now, &start.config, start.shards, start.seed);
         let mut quotas = quotas::Quotas::new(&start.config, start.shards);
         quotas.apply(start.image.quotas());
+        let log_dirs = start.config.log_dirs.len();
         let mut shard = Shard {
             id: start.id,
             shards: start.shards,
             control: control::Control::new(&start),
             sessions: session::Sessions::new(start.id, start.shards, &start.config, start.seed),
-            placed: vec![0; start.config.log_dirs.len()],
+            placement: placement::Placement::new(log_dirs),
             config: start.config,
             image: start.image,
             incarnation: start.registration.incarnation,
             partitions: Map::default(),
+            offline: offline::Offline::new(&start.offline, log_dirs),
             journal: start.journal,
             commits: commit::Commits::default(),
             connections: Map::default(),
@@ -188,11 +197,14 @@ impl Shard {
             shard.partitions.insert(id, partition);
             shard.on_opened(id);
         }
+        shard.look_at_space(effects);
         for id in shard.partitions_of_groups() {
             shard.lead_groups(now, id, effects);
         }
         shard.set_timer(now.after_ms(EXPIRE_PRODUCERS_INTERVAL_MS), Timer::ExpireProducers);
         if shard.id == ShardId(0) {
+            shard.metrics.offline_log_dirs = start.offline.log_dirs.len() as u64;
+            shard.metrics.offline_partitions = start.offline.partitions.len() as u64;
             assert!(shard.partitions.contains_key(&PartitionId::METADATA), "the metadata log is recovered first");
             shard.register(now, start.registration, effects);
             // Nothing may happen for long: the registration's commit must not wait for an event.
@@ -218,7 +230,10 @@ impl Shard {
             Event::Message { from, message } => self.on_message(now, from, message, effects),
             Event::Committed { commit } => self.on_committed(now, commit, effects),
             Event::Read { operation, bytes } => self.on_read(now, operation, bytes, effects),
-            Event::Space { log_dir, space } => self.on_space(log_dir, space, effects),
+            Event::Space { log_dir, space } => {
+                self.placement.note_space(log_dir, &space);
+                self.on_space(log_dir, space, effects);
+            }
             Event::Done { operation, outcome } => self.on_done(now, operation, outcome, effects),
             Event::Compacted { operation, compaction } => self.on_compacted(operation, compaction),
         }
@@ -295,6 +310,7 @@ impl Shard {
             Message::GroupReplies { ticket, replies } => self.on_group_replies(now, ticket, replies, effects),
             Message::Used(used) => self.on_used(now, &used),
             Message::ImageApplied { version } => self.on_image_applied(now, from, version, effects),
+            Message::Offline { log_dir, partitions } => self.on_offline(now, log_dir, partitions, effects),
         }
     }
 

@@ -356,7 +356,7 @@ impl Shard {
         left: usize,
         first: bool,
     ) -> Result<(FetchResult, Option<ColdRead>), ErrorCode> {
-        let partition = self.partitions.get(&part.partition).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let partition = self.partition_or(part.partition, ErrorCode::NotLeaderOrFollower)?;
         partition.check_leader_epoch(part.current_leader_epoch)?;
         let log = &partition.log;
         let mut result = FetchResult {

@@ -101,8 +101,9 @@ impl Shard {
 
     fn answer_offset(&self, query: &OffsetQuery) -> Result<OffsetAnswer, Needs> {
         let error = |error_code| Ok(OffsetAnswer::error(query.part, error_code));
-        let Some(partition) = self.partitions.get(&query.partition) else {
-            return error(ErrorCode::NotLeaderOrFollower);
+        let partition = match self.partition_or(query.partition, ErrorCode::NotLeaderOrFollower) {
+            Ok(partition) => partition,
+            Err(error_code) => return error(error_code),
         };
         if let Err(error_code) = partition.check_leader_epoch(query.current_leader_epoch) {
             return error(error_code);
@@ -168,7 +169,7 @@ impl Shard {
                     .or_else(|| first_in_memory(&partition.log, timestamp))
                     .filter(|&(offset, _)| offset < partition.high_watermark()))
             }
-            (Ok(_), None) => Err(ErrorCode::UnknownTopicOrPartition),
+            (Ok(_), None) => Err(self.absence(query.partition, ErrorCode::UnknownTopicOrPartition)),
         };
         let answer = match found {
             Err(error_code) => OffsetAnswer::error(query.part, error_code),

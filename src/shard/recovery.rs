@@ -7,12 +7,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::error;
 
-use super::storage::to_journal;
+use super::kept::Kept;
+use super::offline::OfflinePartition;
+use super::storage::{log_dir, to_journal};
 
 use crate::config::BrokerConfig;
 use crate::journal::{self, Checkpoint, CommitId, JournalError, JournalFileName, PartitionCheckpoint, Run};
-use crate::log::{self, CleaningPoint, FoundLog, LogCheckpoint, RecoveredLog, RecoveryError, SegmentFile, SwapFile};
+use crate::log::{
+    self, CleaningPoint, FoundLog, LogCheckpoint, LogState, RecoveredLog, RecoveryError, SegmentFile, SwapFile,
+};
 use crate::metadata::{MetadataImage, MetadataRecord};
 use crate::record;
 use crate::types::{Map, Offset, PartitionId, ShardId, TopicId};
@@ -51,7 +56,13 @@ pub struct Found {
     pub journals: Vec<(JournalFileName, Bytes)>,
     pub checkpoints: Vec<Checkpoint>,
     pub cleaning: Map<PartitionId, CleaningPoint>,
+    /// Of partitions whose log directory was offline.
+    pub kept: Vec<Kept>,
     pub partitions: Vec<FoundPartition>,
+    /// The log directories that are online, the one with the journals first.
+    pub log_dirs: Vec<String>,
+    /// Another log directory of this node is offline: a partition that was not found may lie there.
+    pub incomplete: bool,
 }
 
 /// What to do, and what is true once it is done.
@@ -60,6 +71,10 @@ pub struct Recovery {
     /// `Run::first_generation` of the run that starts.
     pub next_generation: u64,
     pub partitions: Vec<RecoveredPartition>,
+    /// Partitions that cannot be served, and must not begin anew elsewhere.
+    pub offline: Vec<OfflinePartition>,
+    /// What has to be kept of them, beside what is kept already, before the journals are used again.
+    pub keep: Vec<Kept>,
     /// Directories of topics that are no more: to be deleted before anything else.
     pub strays: Vec<Arc<str>>,
     /// The last run did not end in order.
@@ -103,13 +118,15 @@ pub fn recover(
     stopped_in_order: bool,
     read: &mut dyn FnMut(&str, Offset) -> Bytes,
 ) -> Result<Recovery, StartError> {
-    let Found { cluster_id, config, journals, checkpoints, cleaning, partitions } = found;
+    let Found { cluster_id, config, journals, checkpoints, mut cleaning, kept, partitions, log_dirs, incomplete } =
+        found;
     let recovered = journal::recover(&journals, &checkpoints).map_err(StartError::Journal)?;
     let mut entries: Map<PartitionId, Vec<record::RecordBatch>> = Map::default();
     for entry in recovered.entries {
         entries.entry(entry.partition).or_default().push(entry.batch);
     }
-    let checkpoints = journal::merge(checkpoints);
+    let mut checkpoints = journal::merge(checkpoints);
+    let kept = merge_kept(kept, &mut checkpoints, &mut cleaning, &mut entries);
     let mut directories = Directories::default();
     for found in partitions {
         directories.by_name.entry((found.topic.clone(), found.index)).or_default().push(found);
@@ -121,7 +138,7 @@ pub fn recover(
     let is_new = directory.is_none();
     let (directory, files) = match directory {
         Some(found) => (found.directory, (found.segments, found.swaps)),
-        None => (format!("{}/{METADATA_DIRECTORY}", config.log_dirs[0]).into(), Default::default()),
+        None => (format!("{}/{METADATA_DIRECTORY}", log_dirs[0]).into(), Default::default()),
     };
     let id = PartitionId::METADATA;
     let known = Known { checkpoint: checkpoints.get(&id), cleaning: CleaningPoint::default(), entries: entries_of(id) };
@@ -129,29 +146,93 @@ pub fn recover(
     let image = replay(MetadataImage::new(cluster_id, config.clone()), &directory, &log, read)?;
     let mut planned = vec![RecoveredPartition { id, directory, is_new, log }];
 
-    let mut log_dirs = config.log_dirs.iter().cycle();
+    let (mut offline, mut keep) = (Vec::new(), Vec::new());
+    let mut for_new = log_dirs.iter().cycle();
     for topic in image.topics() {
         for index in 0..topic.partitions.len() as i32 {
             let id = PartitionId { topic: topic.id, index };
             let checkpoint = checkpoints.get(&id);
             // Of a directory without an owner's name nothing was ever synced, unless a table says so.
             let is_its = |found: &FoundPartition| found.topic_id.map_or(checkpoint.is_some(), |of| of == topic.id);
-            let (directory, is_new, files) = match directories.take((topic.name.to_string(), index), is_its) {
+            let cleaning = cleaning.get(&id).copied().unwrap_or_default();
+            let found = directories.take((topic.name.to_string(), index), is_its);
+            let entries = entries_of(id);
+            if found.is_none() && (incomplete || checkpoint.is_some_and(|known| had_segments(known, &cleaning))) {
+                keep.extend(to_keep(id, checkpoint, cleaning, entries, kept.get(&id)));
+                offline.push(OfflinePartition { id, directory: None });
+                continue;
+            }
+            let (directory, is_new, files) = match found {
                 Some(found) => (found.directory, found.topic_id.is_none(), (found.segments, found.swaps)),
                 None => {
-                    let log_dir = log_dirs.next().expect("there is at least one log directory");
+                    let log_dir = for_new.next().expect("there is at least one log directory");
                     (format!("{log_dir}/{}-{index}", topic.name).into(), true, Default::default())
                 }
             };
-            let cleaning = cleaning.get(&id).copied().unwrap_or_default();
-            let log = recover_log(Known { checkpoint, cleaning, entries: entries_of(id) }, &directory, files, read)?;
-            planned.push(RecoveredPartition { id, directory, is_new, log });
+            let fails_alone = log_dir(&directory) != log_dirs[0];
+            let spare = if fails_alone { entries.clone() } else { Vec::new() };
+            match recover_log(Known { checkpoint, cleaning, entries }, &directory, files, read) {
+                Ok(log) => planned.push(RecoveredPartition { id, directory, is_new, log }),
+                Err(StartError::Log { error: error @ RecoveryError::SegmentShort { .. }, .. }) if fails_alone => {
+                    error!(%directory, %error, "a partition is not what was acknowledged, and is offline");
+                    keep.extend(to_keep(id, checkpoint, cleaning, spare, kept.get(&id)));
+                    offline.push(OfflinePartition { id, directory: Some(directory) });
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     // What is left belonged to topics that are no more, some perhaps under the name of a present one.
     let strays = directories.by_name.into_values().flatten().map(|found| found.directory).collect();
     let after_crash = !stopped_in_order && image.version() > 0;
-    Ok(Recovery { image, next_generation: recovered.next_generation, partitions: planned, strays, after_crash })
+    let next_generation = recovered.next_generation;
+    Ok(Recovery { image, next_generation, partitions: planned, offline, keep, strays, after_crash })
+}
+
+/// Adds what was kept to what the tables and the journals say. Of two checkpoints the one that is further on counts: what
+/// lies before it was synced.
+fn merge_kept(
+    all: Vec<Kept>,
+    checkpoints: &mut Map<PartitionId, PartitionCheckpoint>,
+    cleaning: &mut Map<PartitionId, CleaningPoint>,
+    entries: &mut Map<PartitionId, Vec<record::RecordBatch>>,
+) -> Map<PartitionId, Kept> {
+    let mut merged = Map::default();
+    for kept in all {
+        cleaning.entry(kept.id).or_default().merge(kept.cleaning);
+        if let Some(checkpoint) = &kept.checkpoint {
+            let known = checkpoints.entry(kept.id).or_insert_with(|| checkpoint.clone());
+            if known.written_offset <= checkpoint.written_offset {
+                *known = checkpoint.clone();
+            }
+        }
+        let of_journal = entries.entry(kept.id).or_default();
+        let base_offset = |batch: &record::RecordBatch| batch.header().base_offset;
+        of_journal.extend(kept.batches.iter().cloned());
+        of_journal.sort_by_key(base_offset);
+        of_journal.dedup_by_key(|batch| base_offset(batch));
+        merged.insert(kept.id, kept);
+    }
+    merged
+}
+
+/// What is not kept already of a partition that is offline.
+fn to_keep(
+    id: PartitionId,
+    checkpoint: Option<&PartitionCheckpoint>,
+    cleaning: CleaningPoint,
+    batches: Vec<record::RecordBatch>,
+    known: Option<&Kept>,
+) -> Option<Kept> {
+    let kept = Kept { id, checkpoint: checkpoint.cloned(), cleaning, batches };
+    let is_empty = kept.checkpoint.is_none() && kept.batches.is_empty() && cleaning == CleaningPoint::default();
+    (!is_empty && known != Some(&kept)).then_some(kept)
+}
+
+/// Whether something of this partition was in segments on stable storage.
+fn had_segments(checkpoint: &PartitionCheckpoint, cleaning: &CleaningPoint) -> bool {
+    let start = LogState::decode(&checkpoint.state).map_or(0, |state| state.log_start_offset);
+    checkpoint.segment_position > 0 || checkpoint.segment_base_offset > start.max(cleaning.log_start_offset)
 }
 
 /// What was found, by the name of the directory: several log directories may each hold one of the same name, if a topic
@@ -282,7 +363,10 @@ mod tests {
             journals: Vec::new(),
             checkpoints: Vec::new(),
             cleaning: Map::default(),
+            kept: Vec::new(),
             partitions: Vec::new(),
+            log_dirs: vec!["/d0".to_owned()],
+            incomplete: false,
         };
         let recovery = recover(found, false, &mut |_, _| panic!("there is nothing to read")).expect("an empty node");
         assert_eq!((recovery.partitions.len(), recovery.after_crash), (1, false));

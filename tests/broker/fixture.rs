@@ -61,9 +61,13 @@ impl Broker {
     }
 
     pub fn restart(&mut self) {
-        let mut command = serve(&self.directory, self.port, &self.overrides);
+        let mut command = self.serve_command();
         (self.prepare)(&mut command);
         self.launch(command);
+    }
+
+    pub fn serve_command(&self) -> Command {
+        serve(&self.directory, self.port, &self.overrides)
     }
 
     fn launch(&mut self, mut command: Command) {

@@ -4,6 +4,7 @@
 mod admin;
 mod crash;
 mod device;
+mod directories;
 mod fixture;
 mod hostile;
 mod quotas;

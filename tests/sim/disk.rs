@@ -113,6 +113,8 @@ pub struct Disk {
     pub refused: bool,
     /// The next write to a segment fails as a broken device does.
     pub fails_once: bool,
+    /// Nothing in this log directory can be read or changed.
+    pub broken: Option<&'static str>,
     used: usize,
 }
 
@@ -137,6 +139,18 @@ impl Disk {
         self.directories.iter().map(|(path, directory)| (path.as_str(), directory.topic))
     }
 
+    /// Of a file, or of a partition's directory.
+    fn is_broken(&self, path: &str) -> bool {
+        self.broken.is_some_and(|log_dir| path.starts_with(log_dir))
+    }
+
+    fn check(&self, path: &str) -> Result<(), FileError> {
+        match self.is_broken(path) {
+            true => Err(FileError::Failed("an input/output error".to_owned())),
+            false => Ok(()),
+        }
+    }
+
     fn has_space(&mut self, growth: usize) -> bool {
         let has_space = self.capacity.is_none_or(|capacity| self.used + growth <= capacity);
         self.refused |= !has_space;
@@ -148,6 +162,7 @@ impl Disk {
     }
 
     pub fn write(&mut self, name: &FileName, position: u64, bytes: &[Bytes]) -> Result<(), FileError> {
+        self.check(&name.directory)?;
         if !self.directories.contains_key(&*name.directory) {
             return Err(FileError::NotFound);
         }
@@ -169,6 +184,7 @@ impl Disk {
     }
 
     pub fn read(&self, name: &FileName, position: u64, length: u32) -> Result<Bytes, FileError> {
+        self.check(&name.directory)?;
         let file = self.files.get(&name.to_string()).ok_or(FileError::NotFound)?;
         let start = (position as usize).min(file.data.len());
         let end = (start + length as usize).min(file.data.len());
@@ -176,6 +192,17 @@ impl Disk {
     }
 
     pub fn change(&mut self, change: &FileChange) -> Result<(), FileError> {
+        match change {
+            FileChange::CreateDirectory { directory, .. } | FileChange::DeleteDirectory { directory } => {
+                self.check(directory)?;
+            }
+            FileChange::Put { file, .. }
+            | FileChange::Truncate { file, .. }
+            | FileChange::Delete { file }
+            | FileChange::Rename { file, .. } => self.check(&file.directory)?,
+            FileChange::Replace { path, .. } => self.check(path)?,
+            FileChange::Sync { files } => files.iter().try_for_each(|file| self.check(&file.directory))?,
+        }
         match change {
             FileChange::CreateDirectory { directory, topic } => {
                 if !self.has_space(BLOCK) {
@@ -224,7 +251,10 @@ impl Disk {
 
     /// Files that only wait to be deleted, or were never finished: a start deletes them.
     pub fn delete_leftovers(&mut self) {
-        self.files.retain(|path, _| !path.ends_with(".deleted") && !path.ends_with(".cleaned"));
+        let broken = self.broken;
+        let is_broken = |path: &str| broken.is_some_and(|log_dir| path.starts_with(log_dir));
+        let is_left_over = |path: &str| path.ends_with(".deleted") || path.ends_with(".cleaned");
+        self.files.retain(|path, _| is_broken(path) || !is_left_over(path));
         self.count();
     }
 
@@ -280,10 +310,13 @@ impl Disk {
     }
 
     pub fn sync_all(&mut self) {
-        self.files.values_mut().for_each(File::sync);
-        self.directories.values_mut().for_each(|directory| directory.synced = true);
-        self.ghosts.clear();
-        self.renames.clear();
+        let broken = self.broken;
+        let is_whole = |path: &str| !broken.is_some_and(|log_dir| path.starts_with(log_dir));
+        self.files.iter_mut().filter(|(path, _)| is_whole(path)).for_each(|(_, file)| file.sync());
+        let directories = self.directories.iter_mut().filter(|(path, _)| is_whole(path));
+        directories.for_each(|(_, directory)| directory.synced = true);
+        self.ghosts.retain(|path, _| !is_whole(path));
+        self.renames.retain(|rename| !is_whole(&rename.from));
     }
 
     pub fn lose_power(&mut self, chance: &mut Chance) {
@@ -337,7 +370,8 @@ impl Disk {
 
     /// What recovery is told of the partitions' directories.
     pub fn partitions(&self) -> Vec<FoundPartition> {
-        let found = self.directories.iter().map(|(path, directory)| {
+        let whole = self.directories.iter().filter(|(path, _)| !self.is_broken(path));
+        let found = whole.map(|(path, directory)| {
             let (topic, index) = FoundPartition::parse_name(path.rsplit_once('/').expect("a path").1).expect("a name");
             let segments = self.files.iter().filter(|(file, _)| parent(file) == path && file.ends_with(".log"));
             FoundPartition {

@@ -39,6 +39,8 @@ pub enum Mutation {
     FlipJournal,
     /// Recovery does not see the compacted segments that a crash kept from their place.
     ForgetSwap,
+    /// What is to be kept of offline partitions is not.
+    ForgetKept,
 }
 
 impl Mutation {
@@ -56,6 +58,7 @@ impl Mutation {
         Mutation::ForgetTable,
         Mutation::FlipJournal,
         Mutation::ForgetSwap,
+        Mutation::ForgetKept,
     ];
 }
 
@@ -73,6 +76,8 @@ pub struct Faults {
     rot: bool,
     /// A segment cannot be written: the process must end.
     failing_disk: bool,
+    /// One of two log directories fails, for a while or until it is repaired.
+    failing_dir: bool,
     tiny_memory: bool,
     pub large_records: bool,
     pub retention: bool,
@@ -97,6 +102,7 @@ impl Faults {
             deletes: on(2),
             rot: on(6),
             failing_disk: on(6),
+            failing_dir: on(4),
             tiny_memory: on(3),
             large_records: on(4),
             retention: on(3),
@@ -107,7 +113,8 @@ impl Faults {
     }
 
     pub fn config(&self, chance: &mut Chance) -> BrokerConfig {
-        let log_dirs = if chance.one_in(3) { vec!["/d0".into(), "/d1".into()] } else { vec!["/d0".into()] };
+        let several = self.failing_dir || chance.one_in(3);
+        let log_dirs = if several { vec!["/d0".into(), "/d1".into()] } else { vec!["/d0".into()] };
         let mut config = BrokerConfig { log_dirs, ..BrokerConfig::default() };
         config.max_incremental_fetch_session_cache_slots = chance.pick(&[0, 8, 1000]);
         config.topic.max_message_bytes = 20_000;
@@ -166,6 +173,7 @@ enum Kind {
     Space,
     Rot,
     WriteError,
+    BrokenDir,
 }
 
 #[derive(Clone, Copy)]
@@ -201,6 +209,7 @@ impl World {
             (faults.space, Kind::Space),
             (faults.rot, Kind::Rot),
             (faults.failing_disk, Kind::WriteError),
+            (faults.failing_dir, Kind::BrokenDir),
         ];
         let on: Vec<Kind> = kinds.into_iter().filter_map(|(on, kind)| on.then_some(kind)).collect();
         if on.is_empty() {
@@ -219,7 +228,27 @@ impl World {
                 self.trace.note(self.now, format_args!("the disk takes {:?} bytes", self.disk.capacity));
             }
             Kind::Rot => self.rot(),
-            Kind::WriteError => self.disk.fails_once = true,
+            Kind::WriteError => {
+                self.disk.fails_once = true;
+                self.model.offline |= self.config.log_dirs.len() > 1;
+            }
+            Kind::BrokenDir => {
+                self.trace.note(self.now, format_args!("/d1 is broken"));
+                self.count("broken log directories");
+                self.disk.broken = Some("/d1");
+                self.model.offline = true;
+            }
+        }
+    }
+
+    /// Every log directory is whole again; one that is offline comes back with the next start.
+    pub fn repair(&mut self) {
+        self.disk.capacity = None;
+        self.disk.fails_once = false;
+        self.disk.broken = None;
+        self.run_until(self.now + 100_000);
+        if self.model.offline && !self.cores.is_empty() {
+            self.crash(false);
         }
     }
 
@@ -350,7 +379,7 @@ impl World {
         self.trace.note(self.now, format_args!("stopped"));
         self.count("stops");
         // Without space the journal keeps what the segments could not take.
-        if !self.disk.refused {
+        if !self.disk.refused && !self.model.offline {
             crate::segments::check(self);
         }
         self.disk.small.insert(MARK.to_owned(), Bytes::new());

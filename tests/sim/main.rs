@@ -48,7 +48,7 @@ fn run(seed: u64, mutation: Option<Mutation>, printed: bool) -> Outcome {
     world.run_until(safety_us);
 
     world.settling = true;
-    world.disk.capacity = None;
+    world.repair();
     settle(&mut world, "its clients");
     for client in 0..world.clients.len() {
         world.drop_client(client);

@@ -28,6 +28,8 @@ pub struct Model {
     pub acknowledged: u64,
     pub read: u64,
     pub retention: Option<Retention>,
+    /// A log directory is, or may be, offline: its partitions are not served.
+    pub offline: bool,
     /// The name of the topic that is compacted.
     pub compacted: Option<&'static str>,
 }
@@ -253,6 +255,7 @@ impl Model {
 
     /// Recovery has decided what the node is: nothing that anybody was told may be missing.
     pub fn on_recovered(&mut self, recovery: &Recovery) {
+        assert!(self.offline || recovery.offline.is_empty(), "{:?} are offline", recovery.offline);
         for (id, topic) in &mut self.topics {
             let found = recovery.image.topic_by_id(*id);
             match (topic.fate, found) {
@@ -268,7 +271,11 @@ impl Model {
             }
             for (index, partition) in topic.partitions.iter_mut().enumerate() {
                 let id = PartitionId { topic: *id, index: index as i32 };
-                let Some(recovered) = recovery.partitions.iter().find(|recovered| recovered.id == id) else { continue };
+                let Some(recovered) = recovery.partitions.iter().find(|recovered| recovered.id == id) else {
+                    let is_offline = recovery.offline.iter().any(|offline| offline.id == id);
+                    assert!(is_offline || index >= found.map_or(0, |found| found.partitions.len()), "{id:?} is gone");
+                    continue;
+                };
                 let end = recovered.log.state.log_end_offset;
                 if topic.relaxed {
                     partition.truncate(end);

@@ -245,10 +245,11 @@ impl World {
 
     pub fn on_sync_end(&mut self, shard: u16, operation: OperationId, files: Vec<FileName>) {
         self.cores[usize::from(shard)].syncing -= 1;
-        if !self.mutates(Mutation::DropSync) {
-            self.disk.change(&FileChange::Sync { files }).expect("a sync has space");
-        }
-        self.done(shard, operation, Ok(()));
+        let outcome = match self.mutates(Mutation::DropSync) {
+            true => Ok(()),
+            false => self.disk.change(&FileChange::Sync { files }),
+        };
+        self.done(shard, operation, outcome);
     }
 
     pub fn on_read_end(&mut self, shard: u16, operation: OperationId, file: &FileName, position: u64, length: u32) {
@@ -310,6 +311,8 @@ impl World {
             Op::Change { operation, change } => {
                 let table = matches!(&change, FileChange::Replace { path, .. } if path.contains("checkpoint"));
                 let lost = table && self.mutates(Mutation::LoseTable) && self.chance.one_in(2);
+                let kept = matches!(&change, FileChange::Replace { path, .. } if path.contains("/kept-"));
+                let lost = lost || kept && self.mutates(Mutation::ForgetKept);
                 let outcome = if lost { Ok(()) } else { self.disk.change(&change) };
                 self.done(shard, operation, outcome);
             }

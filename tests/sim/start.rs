@@ -8,7 +8,9 @@ use gannet::coordinator::BrokerRegistration;
 use gannet::journal::{self, Journal, JournalFileName, JournalLayout, Run, START_TABLES};
 use gannet::log::{START_CLEANING, decode_cleaning};
 use gannet::metadata::Endpoint;
-use gannet::shard::{self, FileChange, FileKind, FileName, Found, RecoveredPartition, Recovery, Shard, ShardStart};
+use gannet::shard::{
+    self, FileChange, FileKind, FileName, Found, Kept, OfflineAtStart, RecoveredPartition, Recovery, Shard, ShardStart,
+};
 use gannet::types::{Map, PartitionId, ShardId, Uuid};
 
 use crate::faults::Mutation;
@@ -51,6 +53,10 @@ impl World {
         self.cores_drawn = shards;
         self.disk.capacity = None;
         self.disk.fails_once = false;
+        if self.settling || self.chance.one_in(2) {
+            self.disk.broken = None;
+        }
+        self.model.offline = self.disk.broken.is_some();
         let cut_short = (!self.settling && (self.faults.kills || self.faults.power) && self.chance.one_in(4))
             .then(|| self.chance.below(30));
         self.trace.note(self.now, format_args!("start with {shards} cores, cut short {cut_short:?}"));
@@ -79,13 +85,25 @@ impl World {
         }
         life.goes_on()?;
         self.disk.sync_all();
+        let run = Run { first_generation: recovery.next_generation, salt: self.chance.next() };
+        let kept_before: Vec<_> = self.kept_files();
+        if !recovery.keep.is_empty() && !self.mutates(Mutation::ForgetKept) {
+            life.goes_on()?;
+            let path = format!("{OWN}/kept-{}-start-{}", run.first_generation, kept_before.len());
+            self.disk.small.insert(path, Kept::encode_all(&recovery.keep));
+        }
         life.goes_on()?;
         self.disk.small.insert(format!("{OWN}/{START_CLEANING}"), recovery.cleaning_table());
         life.goes_on()?;
-        let run = Run { first_generation: recovery.next_generation, salt: self.chance.next() };
         let tables = journal::encode_tables(&recovery.checkpoints(shards, run));
         self.disk.small.insert(format!("{OWN}/{START_TABLES}"), tables);
         life.goes_on()?;
+        for (path, ids) in kept_before {
+            if !recovery.offline.iter().any(|offline| ids.contains(&offline.id)) {
+                self.disk.small.remove(&path);
+                life.goes_on()?;
+            }
+        }
         self.disk.journals.retain(|(shard, _), _| *shard < shards);
         self.disk.small.retain(|path, _| {
             let table = path.rsplit_once("/checkpoint-").or(path.rsplit_once("/cleaning-"));
@@ -99,6 +117,14 @@ impl World {
             }
         }
         Some((recovery, run))
+    }
+
+    /// What is kept of offline partitions: the files, and whose they are.
+    fn kept_files(&self) -> Vec<(String, Vec<PartitionId>)> {
+        let files = self.disk.small.iter().filter(|(path, _)| path.contains("/kept-"));
+        let ids =
+            |bytes| Kept::decode_all(bytes).expect("files are replaced whole").iter().map(|kept| kept.id).collect();
+        files.map(|(path, bytes)| (path.clone(), ids(bytes))).collect()
     }
 
     /// After all records are older than retention allows.
@@ -148,7 +174,22 @@ impl World {
         for (_, bytes) in self.disk.small.iter().filter(|(path, _)| path.contains("/cleaning-")) {
             decode_cleaning(bytes, &mut cleaning).expect("tables are replaced whole");
         }
-        let found = Found { cluster_id: "sim".into(), config, journals, checkpoints, cleaning, partitions };
+        let is_kept = |path: &String| path.contains("/kept-");
+        let kept = self.disk.small.iter().filter(|(path, _)| is_kept(path));
+        let kept = kept.flat_map(|(_, bytes)| Kept::decode_all(bytes).expect("files are replaced whole")).collect();
+        let broken = self.disk.broken;
+        let log_dirs = config.log_dirs.iter().filter(|log_dir| Some(log_dir.as_str()) != broken).cloned().collect();
+        let found = Found {
+            cluster_id: "sim".into(),
+            config,
+            journals,
+            checkpoints,
+            cleaning,
+            kept,
+            partitions,
+            log_dirs,
+            incomplete: broken.is_some(),
+        };
         let recovery = shard::recover(found, stopped_in_order, &mut |directory, base_offset| {
             let name = FileName { directory: directory.into(), base_offset, kind: FileKind::Log };
             self.disk.read(&name, 0, u32::MAX).expect("recovery reads what was found")
@@ -217,6 +258,10 @@ impl World {
             rack: None,
             after_crash: recovery.after_crash,
         };
+        let offline = Arc::new(OfflineAtStart {
+            log_dirs: self.disk.broken.map(|_| 1).into_iter().collect(),
+            partitions: recovery.offline,
+        });
         let mut logs: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
         for partition in recovery.partitions {
             let owner = usize::from(partition.id.owner(shards).0);
@@ -234,6 +279,7 @@ impl World {
                 checkpoint_path: checkpoint_path(id.0).into(),
                 cleaning_path: format!("{OWN}/cleaning-{}", id.0).into(),
                 logs,
+                offline: offline.clone(),
                 registration: registration.clone(),
                 seed: seed.wrapping_add(index as u64),
             };

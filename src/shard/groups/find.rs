@@ -118,8 +118,9 @@ impl Shard {
             .topic(OFFSETS_TOPIC)
             .ok_or(unavailable("__consumer_offsets could not be created: see the log"))?;
         let index = partition_of_group(key, topic.partitions.len() as i32);
-        let state = self.image.partition(PartitionId { topic: topic.id, index });
-        let leader = state.and_then(|state| state.leader).and_then(|leader| self.image.broker(leader));
+        let id = PartitionId { topic: topic.id, index };
+        let leader = self.image.partition(id).and_then(|state| self.offline.leader_of(id, state));
+        let leader = leader.and_then(|leader| self.image.broker(leader));
         let leader = leader.ok_or(unavailable("the group's partition of __consumer_offsets has no leader"))?;
         let endpoint = leader.endpoint(&self.listener_of(caller));
         let endpoint = endpoint.ok_or(unavailable("the coordinator has no listener of this name"))?;

@@ -156,7 +156,8 @@ impl Shard {
 
     /// This broker leads the partition, so one of its cores coordinates the groups in it.
     fn leads(&self, partition: PartitionId) -> bool {
-        self.image.partition(partition).is_some_and(|state| state.leader == Some(self.config.node_id))
+        let state = self.image.partition(partition);
+        state.is_some_and(|state| self.offline.leader_of(partition, state) == Some(self.config.node_id))
     }
 
     /// A core has replied to its part.

@@ -5,6 +5,7 @@
 //! a round:   write back what was dirty ─▶ close segments ─▶ sync the files ─▶ replace the table ─▶ journal files free
 //! ```
 
+mod failures;
 mod rounds;
 
 use std::collections::VecDeque;
@@ -85,18 +86,28 @@ pub(super) enum Operation {
     },
     Close {
         partition: PartitionId,
+        directory: Arc<str>,
     },
-    Sync,
+    /// Of one log directory.
+    Sync {
+        files: Vec<FileName>,
+    },
     Replace,
+    /// What is kept of offline partitions.
+    Keep,
     Directory {
         change: FileChange,
     },
     CleaningTable,
     CompactionRead,
     /// Another step of the compaction.
-    Compaction,
+    Compaction {
+        directory: Arc<str>,
+    },
     /// Nobody waits for its end, and nothing is lost if it failed for lack of space.
-    Unwatched,
+    Unwatched {
+        directory: Arc<str>,
+    },
 }
 
 /// Write-backs under way at once per core.
@@ -169,6 +180,10 @@ impl Storage {
 
     pub fn is_drained(&self) -> bool {
         self.stop == Stop::Done || !self.full.is_empty()
+    }
+
+    pub fn checkpoint_path(&self) -> &str {
+        &self.checkpoint_path
     }
 
     pub fn on_timer(&mut self) {
@@ -330,6 +345,9 @@ impl Shard {
             self.storage.make_ready(id);
         }
         self.storage.full.retain(|_, retry| *retry > now.monotonic_us || !self.storage.ready.is_empty());
+        if !self.storage.full.contains_key(self.config.log_dirs[0].as_str()) {
+            self.keep_next(effects);
+        }
         for _ in 0..self.storage.ready.len() {
             if self.storage.writes_in_flight >= WRITES_IN_FLIGHT_MAX {
                 break;
@@ -374,9 +392,17 @@ impl Shard {
                 if self.is_held(scan.partition) {
                     self.cleaning.wake();
                 }
+                if let Err(problem) = &bytes {
+                    self.on_read_failure(now, scan.partition, kind, problem, effects);
+                }
                 self.on_scan_read(now, scan, kind, bytes, effects);
             }
-            Some(Operation::CompactionRead) => self.on_compaction_read(bytes, effects),
+            Some(Operation::CompactionRead) => {
+                if let (Some(id), Err(problem)) = (self.compacting.log(), &bytes) {
+                    self.on_read_failure(now, id, FileKind::Log, problem, effects);
+                }
+                self.on_compaction_read(bytes, effects);
+            }
             other => panic!("a read ended that was not begun as one: {other:?}"),
         }
     }
@@ -389,24 +415,27 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let operation = self.storage.operations.remove(&operation).expect("every operation ends once");
-        if let Err(FileError::Failed(reason)) = &outcome {
-            self.storage.failure.get_or_insert_with(|| format!("{operation:?}: {reason}"));
-            return;
+        if let Some(reason) = self.device_failure(&operation, &outcome) {
+            match self.log_dir_to_blame(&self.directory_of(&operation)) {
+                Some(index) => self.fail_log_dir(now, index, &reason, effects),
+                None => return self.fail_storage(format!("{operation:?}: {reason}")),
+            }
         }
         match operation {
             Operation::Write { partition, upto, file } => {
                 self.storage.writes_in_flight -= 1;
                 self.on_written(now, partition, upto, file, outcome);
             }
-            Operation::Close { partition } => self.on_close_step(now, partition, outcome),
-            Operation::Sync => self.on_synced(outcome, effects),
-            Operation::Replace => self.on_replaced(now, outcome),
+            Operation::Close { partition, .. } => self.on_close_step(now, partition, outcome),
+            Operation::Sync { files } => self.on_synced(files, outcome, effects),
+            Operation::Replace => self.on_replaced(now, outcome, effects),
+            Operation::Keep => self.on_kept(now, outcome, effects),
             Operation::Directory { change } if outcome == Err(FileError::NoSpace) => self.storage.refused.push(change),
             Operation::Directory { change: FileChange::DeleteDirectory { directory } } => {
                 self.on_directory_deleted(now, &directory, effects);
             }
-            Operation::Directory { .. } | Operation::Unwatched => {}
-            Operation::Compaction => self.on_compaction_step(outcome),
+            Operation::Directory { .. } | Operation::Unwatched { .. } => {}
+            Operation::Compaction { .. } => self.on_compaction_step(outcome),
             Operation::CleaningTable => self.on_cleaning_table(now, outcome, effects),
             Operation::Scan { .. } | Operation::CompactionRead => panic!("a scan ends with Read"),
         }
@@ -447,13 +476,18 @@ impl Shard {
 
     /// Batches that the segment files have leave memory, oldest first, until the rest fits the budget.
     fn evict(&mut self) {
+        let several = self.config.log_dirs.len() > 1;
         while self.storage.tail_bytes > self.storage.limits.tail_bytes {
             let Some(&id) = self.storage.order.front() else { return };
             if let Some(partition) = self.partitions.get_mut(&id) {
-                match partition.log.evict_one() {
+                // A log directory that can fail alone may lose what was not synced: until then memory has it.
+                let fails_alone = several && log_dir(&partition.directory) != self.config.log_dirs[0];
+                let evicted = if fails_alone { partition.log.evict_synced() } else { partition.log.evict_one() };
+                match evicted {
                     Some(bytes) => self.storage.tail_bytes -= bytes,
                     None => {
                         self.storage.make_ready(id);
+                        self.storage.round_wanted |= fails_alone && self.storage.round.is_none();
                         return;
                     }
                 }

@@ -1,6 +1,9 @@
 //! Segments that are done with, and checkpoint rounds: what lets the journal use its files again, and what a clean stop
 //! leaves behind.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::super::cold::IndexReader;
@@ -38,9 +41,10 @@ enum Stage {
     Close {
         waiting: Set<PartitionId>,
     },
+    /// Each log directory for itself; the table waits besides until what it will not name is kept elsewhere.
     Sync {
-        files: Vec<FileName>,
-        table: Bytes,
+        outstanding: usize,
+        table: Checkpoint,
     },
     Replace,
 }
@@ -112,7 +116,7 @@ impl Shard {
         for (kind, bytes) in [(FileKind::OffsetIndex, offsets), (FileKind::TimeIndex, times)] {
             let file = FileName { directory: directory.clone(), base_offset, kind };
             self.storage.touched.insert(file.clone());
-            let operation = self.operate(Operation::Close { partition: id });
+            let operation = self.operate(Operation::Close { partition: id, directory: directory.clone() });
             effects.push(Effect::File { operation, change: FileChange::Put { file, bytes } });
         }
         self.storage.closing.get_mut(&id).expect("closing").operations += 2;
@@ -124,7 +128,7 @@ impl Shard {
         let file = FileName { directory: partition.directory.clone(), base_offset, kind: FileKind::Log };
         let length = partition.log.segment_mut(base_offset).expect("the caller found it").size;
         self.storage.touched.insert(file.clone());
-        let operation = self.operate(Operation::Close { partition: id });
+        let operation = self.operate(Operation::Close { partition: id, directory: file.directory.clone() });
         effects.push(Effect::File { operation, change: FileChange::Truncate { file, length } });
         let closing = self.storage.closing.get_mut(&id).expect("closing");
         closing.length = length;
@@ -200,26 +204,49 @@ impl Shard {
                 }
             }
             if waiting.is_empty() {
-                let mut files: Vec<_> = self.storage.touched.drain().collect();
-                files.sort_unstable();
+                let outstanding = self.sync_touched(effects);
                 let table = self.checkpoint_table(round.covered.map_or(CommitId(0), CommitId::next));
-                round.stage = Stage::Sync { files, table };
-                self.sync(&round, effects);
+                round.stage = Stage::Sync { outstanding, table };
             }
+        }
+        if let Stage::Sync { outstanding: 0, table } = &mut round.stage
+            && !self.offline.is_keeping()
+        {
+            // What went offline meanwhile may not have been synced, and has its own file.
+            table.partitions.retain(|checkpoint| self.partitions.contains_key(&checkpoint.partition));
+            let bytes = table.encode();
+            self.replace_table(bytes, effects);
+            round.stage = Stage::Replace;
         }
         self.storage.round = Some(round);
     }
 
-    fn sync(&mut self, round: &Round, effects: &mut Vec<Effect>) {
-        let Stage::Sync { files, .. } = &round.stage else { unreachable!("the caller set it") };
+    /// Returns how many syncs that takes.
+    fn sync_touched(&mut self, effects: &mut Vec<Effect>) -> usize {
+        let mut by_dir: BTreeMap<Arc<str>, Vec<FileName>> = BTreeMap::new();
+        for file in self.storage.touched.drain() {
+            match by_dir.get_mut(log_dir(&file.directory)) {
+                Some(files) => files.push(file),
+                None => drop(by_dir.insert(log_dir(&file.directory).into(), vec![file])),
+            }
+        }
+        let count = by_dir.len();
+        for mut files in by_dir.into_values() {
+            files.sort_unstable();
+            self.sync(files, effects);
+        }
+        count
+    }
+
+    fn sync(&mut self, files: Vec<FileName>, effects: &mut Vec<Effect>) {
         self.metrics.segment_syncs += files.len() as u64;
-        let operation = self.operate(Operation::Sync);
-        effects.push(Effect::File { operation, change: FileChange::Sync { files: files.clone() } });
+        let operation = self.operate(Operation::Sync { files: files.clone() });
+        effects.push(Effect::File { operation, change: FileChange::Sync { files } });
     }
 
     /// Where every partition's recovery would resume, were everything written so far synced.
     /// Commits before `next_commit` are not needed any more then.
-    fn checkpoint_table(&mut self, next_commit: CommitId) -> Bytes {
+    fn checkpoint_table(&mut self, next_commit: CommitId) -> Checkpoint {
         for partition in self.partitions.values_mut() {
             partition.log.begin_checkpoint();
         }
@@ -234,21 +261,22 @@ impl Shard {
             next_commit,
             partitions: partitions.collect(),
         }
-        .encode()
     }
 
-    pub(super) fn on_synced(&mut self, outcome: Result<(), FileError>, effects: &mut Vec<Effect>) {
-        let Some(Round { stage: Stage::Sync { files, table }, upto, covered }) = self.storage.round.take() else {
+    pub(super) fn on_synced(
+        &mut self,
+        files: Vec<FileName>,
+        outcome: Result<(), FileError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if outcome == Err(FileError::NoSpace) {
+            return self.sync(files, effects);
+        }
+        let Some(Round { stage: Stage::Sync { outstanding, .. }, .. }) = &mut self.storage.round else {
             panic!("a sync ended outside of a round")
         };
-        if outcome == Err(FileError::NoSpace) {
-            let round = Round { stage: Stage::Sync { files, table }, upto, covered };
-            self.sync(&round, effects);
-            self.storage.round = Some(round);
-            return;
-        }
-        self.replace_table(table, effects);
-        self.storage.round = Some(Round { upto, covered, stage: Stage::Replace });
+        // One that failed took its log directory offline.
+        *outstanding -= 1;
     }
 
     fn replace_table(&mut self, table: Bytes, effects: &mut Vec<Effect>) {
@@ -257,17 +285,17 @@ impl Shard {
         effects.push(Effect::File { operation, change });
     }
 
-    pub(super) fn on_replaced(&mut self, now: Time, outcome: Result<(), FileError>) {
+    pub(super) fn on_replaced(&mut self, now: Time, outcome: Result<(), FileError>, effects: &mut Vec<Effect>) {
         let round = self.storage.round.take().expect("a table is replaced by a round");
         if outcome == Err(FileError::NoSpace) {
             // The files are synced already; the next round writes a table again.
-            let path = self.storage.checkpoint_path.clone();
-            self.on_no_space(now, log_dir(log_dir(&path)));
+            self.on_own_dir_full(now);
             let stage = Stage::WriteBack { waiting: Map::default() };
             self.storage.round = Some(Round { stage, ..round });
             return;
         }
         self.metrics.checkpoints += 1;
+        self.look_at_space(effects);
         for partition in self.partitions.values_mut() {
             partition.log.on_checkpoint();
         }
