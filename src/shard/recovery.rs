@@ -221,9 +221,11 @@ fn to_keep(
     id: PartitionId,
     checkpoint: Option<&PartitionCheckpoint>,
     cleaning: CleaningPoint,
-    batches: Vec<record::RecordBatch>,
+    mut batches: Vec<record::RecordBatch>,
     known: Option<&Kept>,
 ) -> Option<Kept> {
+    let written_offset = checkpoint.map_or(0, |checkpoint| checkpoint.written_offset);
+    batches.retain(|batch| batch.header().base_offset >= written_offset);
     let kept = Kept { id, checkpoint: checkpoint.cloned(), cleaning, batches };
     let is_empty = kept.checkpoint.is_none() && kept.batches.is_empty() && cleaning == CleaningPoint::default();
     (!is_empty && known != Some(&kept)).then_some(kept)
