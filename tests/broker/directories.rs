@@ -9,8 +9,8 @@ use gannet::error_code::ErrorCode;
 use gannet::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
 use gannet::protocol::produce::{PartitionProduceData, TopicProduceData};
 use gannet::protocol::{
-    DescribeLogDirsRequest, DescribeLogDirsResponse, Message, MetadataResponse, ProduceRequest, ProduceResponse,
-    decode_response, encode_request,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, FindCoordinatorRequest, FindCoordinatorResponse, Message,
+    MetadataResponse, ProduceRequest, ProduceResponse, decode_response, encode_request,
 };
 use gannet::record::BatchBuilder;
 
@@ -107,6 +107,15 @@ impl Node {
         response.results.iter().map(|dir| (dir.error_code, count(&dir.topics))).collect()
     }
 
+    /// The errors that groups get which look for their coordinator.
+    fn coordinators(&self) -> Vec<i16> {
+        let groups: Vec<String> = (0..16).map(|number| format!("group {number}")).collect();
+        let coordinator_keys = groups.iter().map(String::as_str).collect();
+        let answer = self.call(&FindCoordinatorRequest { coordinator_keys, ..Default::default() }, 4);
+        let (_, response) = decode_response::<FindCoordinatorResponse>(&answer, 4).expect("it reads");
+        response.coordinators.iter().map(|coordinator| coordinator.error_code).collect()
+    }
+
     fn check(&self, partitions: impl Iterator<Item = i32>) {
         for partition in partitions {
             let found: Vec<_> =
@@ -122,8 +131,8 @@ impl Node {
             let expected = if is_lost { STORAGE_ERROR } else { 0 };
             assert_eq!(self.produce(partition, b"while it is offline"), expected, "partition {partition}");
             let leaderless = (ErrorCode::LeaderNotAvailable.code(), -1, vec![1]);
-            let told = &self.metadata()[&partition];
-            assert_eq!(*told, if is_lost { leaderless } else { (0, 1, Vec::new()) }, "partition {partition}");
+            let told = self.metadata().remove(&partition).expect("all are told");
+            assert_eq!(told, if is_lost { leaderless } else { (0, 1, Vec::new()) }, "partition {partition}");
         }
         assert_eq!(self.log_dirs()[1], (STORAGE_ERROR, 0));
         self.check((0..PARTITIONS).filter(|partition| !lost.contains(partition)));
@@ -135,6 +144,7 @@ fn a_log_directory_that_fails_takes_its_own_partitions_with_it_and_gives_them_ba
     let mut node = Node::start();
     node.broker.create_topic("spread", PARTITIONS);
     node.fill(0..PARTITIONS, "before");
+    assert!(node.coordinators().iter().all(|error| *error == 0), "all groups have one");
     let lost = Node::partitions_in(&node.second);
     assert_eq!(lost.len() + Node::partitions_in(&node.first).len(), PARTITIONS as usize);
     assert!(!lost.is_empty() && lost.len() < PARTITIONS as usize, "{lost:?} are in the second one");
@@ -149,8 +159,12 @@ fn a_log_directory_that_fails_takes_its_own_partitions_with_it_and_gives_them_ba
     }
     assert!(node.broker.log().contains("a log directory failed"), "{}", node.broker.log());
     node.check_offline(&lost);
-    let kept = std::fs::read_dir(node.first.join(".gannet")).expect("there").flatten();
-    assert!(kept.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("kept-")));
+    let mut errors = node.coordinators();
+    errors.sort_unstable();
+    errors.dedup();
+    assert_eq!(errors, [0, ErrorCode::CoordinatorNotAvailable.code()], "some groups have one");
+    let mut own = std::fs::read_dir(node.first.join(".gannet")).expect("there").flatten();
+    assert!(own.any(|file| file.file_name().to_string_lossy().starts_with("kept-")));
 
     node.broker.kill();
     node.broker.restart();
@@ -164,6 +178,7 @@ fn a_log_directory_that_fails_takes_its_own_partitions_with_it_and_gives_them_ba
     node.fill(0..PARTITIONS, "after");
     node.check(0..PARTITIONS);
     assert_eq!(node.log_dirs().iter().map(|(error, _)| *error).collect::<Vec<_>>(), [0, 0]);
+    assert!(node.coordinators().iter().all(|error| *error == 0), "all groups have one again");
 }
 
 #[test]

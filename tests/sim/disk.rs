@@ -311,7 +311,7 @@ impl Disk {
 
     pub fn sync_all(&mut self) {
         let broken = self.broken;
-        let is_whole = |path: &str| !broken.is_some_and(|log_dir| path.starts_with(log_dir));
+        let is_whole = |path: &str| broken.is_none_or(|log_dir| !path.starts_with(log_dir));
         self.files.iter_mut().filter(|(path, _)| is_whole(path)).for_each(|(_, file)| file.sync());
         let directories = self.directories.iter_mut().filter(|(path, _)| is_whole(path));
         directories.for_each(|(_, directory)| directory.synced = true);
