@@ -46,6 +46,9 @@ impl Core {
             checkpoints: Vec::new(),
             cleaning: Default::default(),
             partitions: Vec::new(),
+            kept: Vec::new(),
+            log_dirs: vec!["memory".into()],
+            incomplete: false,
         };
         let recovery = recover(found, false, &mut |_, _| Bytes::new()).expect("nothing was there");
         let run = Run { first_generation: recovery.next_generation, salt: 0x5a17 };
@@ -67,6 +70,7 @@ impl Core {
             checkpoint_path: "memory/checkpoint".into(),
             cleaning_path: "memory/cleaning".into(),
             logs: recovery.partitions.into_iter().map(|found| (found.id, found.directory, found.log)).collect(),
+            offline: Arc::default(),
             seed: 1,
         };
         let now = Time { monotonic_us: 1, wall_ms: 1_700_000_000_000 };

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use bytes::{Bytes, BytesMut};
 
 use super::admission::Admitted;
-use super::net::NetLimits;
+use super::limits::NetLimits;
 use crate::shard::ConnectionId;
 use crate::types::Deadline;
 

@@ -13,6 +13,7 @@ mod doorbell;
 #[cfg(test)]
 mod echo;
 mod files;
+mod limits;
 mod listen;
 mod lru;
 mod memory;
@@ -32,10 +33,10 @@ pub use commit::{CommitMethod, JournalFile, write_durably};
 pub use decide::Decide;
 pub use disk::{DELETED_SUFFIX, create_directory, replace, sync_file_system};
 pub use doorbell::Doorbell;
+pub use limits::NetLimits;
 pub use listen::{SocketOptions, listen};
 pub use memory::{AlignedBuffer, PAGE_BYTES};
 pub use mesh::{Mailbox, mesh};
-pub use net::NetLimits;
 pub use probe::{
     CommitProbe, Lack, best_method, check_io_uring, check_limits, check_log_dir, check_place, direct_file, mount_of,
     probe_commit,

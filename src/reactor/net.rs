@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use io_uring::{opcode, squeue, types};
 
-use super::admission::{Admission, peer_of};
+use super::admission::peer_of;
 use super::connection::{Connection, Fault, OutgoingPool, Phase, Target};
+use super::limits::NetLimits;
 use super::ring::{BufferGroup, Completion, Ring, Token};
 use crate::shard::{ConnectionId, Event};
 use crate::types::{Deadline, Time};
@@ -23,38 +23,6 @@ const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
 const ACCEPT_PAUSE_MS: u64 = 500;
 /// How exactly idle and stalled connections are found.
 const SWEEP_MS: u64 = 1000;
-
-#[derive(Clone, Debug)]
-pub struct NetLimits {
-    /// Over all cores.
-    pub admission: Arc<Admission>,
-    /// `socket.request.max.bytes`.
-    pub request_bytes_max: usize,
-    /// `gannet.connection.requests.max`: a connection with so many unanswered requests is not read.
-    pub requests_in_flight_max: u32,
-    /// A connection with so many unsent response bytes is not read.
-    pub response_pause_bytes: usize,
-    /// A connection with so many unsent response bytes is closed.
-    pub response_bytes_max: usize,
-    /// `connections.max.idle.ms`; `u64::MAX` is never.
-    pub idle_max_ms: u64,
-    /// A peer that takes none of its responses for so long is closed.
-    pub stalled_max_ms: u64,
-}
-
-impl Default for NetLimits {
-    fn default() -> NetLimits {
-        NetLimits {
-            admission: Admission::new(usize::MAX, usize::MAX),
-            request_bytes_max: 100 << 20,
-            requests_in_flight_max: 128,
-            response_pause_bytes: 8 << 20,
-            response_bytes_max: 256 << 20,
-            idle_max_ms: 600_000,
-            stalled_max_ms: 30_000,
-        }
-    }
-}
 
 /// What happened at this core's sockets, counted since the start.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
