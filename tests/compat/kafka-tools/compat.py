@@ -390,4 +390,4 @@ if sys.argv[1] == "features":
     listing = command("consumer.group.ConsumerGroupCommand", "--list")
     subprocess.run([f"-XX:ArchiveClassesAtExit={ARCHIVE}" if "SharedArchiveFile" in part else part for part in listing], capture_output=True, timeout=60)
 jar = glob.glob(os.path.join(os.environ["COMPAT_KAFKA_LIB"], "kafka-tools-[0-9]*.jar"))[0]
-c.main(re.search(r"kafka-tools-([\d.]+)\.jar", jar)[1], FEATURES, read_digest, lambda *_: sys.exit("the console producer sends text only"), member, 3 * c.FEATURE_SECONDS)
+c.main(re.search(r"kafka-tools-([\d.]+)\.jar", jar)[1], FEATURES, read_digest, lambda *_: sys.exit("the console producer sends text only"), member, 4 * c.FEATURE_SECONDS)
