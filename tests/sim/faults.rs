@@ -185,6 +185,8 @@ pub enum Moment {
     Round,
     /// A compacted segment is about to take the place of others.
     Swap,
+    /// The first of those others has lost its name already.
+    Retired,
 }
 
 impl World {
@@ -254,7 +256,7 @@ impl World {
 
     /// Crashes soon: at a moment when something is only half done, if one comes.
     fn doom(&mut self, power: bool) {
-        let moment = self.chance.pick(&[Moment::Any, Moment::Commits, Moment::Round, Moment::Swap]);
+        let moment = self.chance.pick(&[Moment::Any, Moment::Commits, Moment::Round, Moment::Swap, Moment::Retired]);
         self.doom = Some((power, moment));
         self.at(self.now + 30_000, Happening::Doom);
         self.meet_doom();
@@ -267,6 +269,10 @@ impl World {
             Moment::Commits if self.mutates(Mutation::ReorderCommits) => core.is_overtaken(),
             Moment::Commits => core.commits.len() >= usize::from(self.config.gannet.commits_in_flight.min(2)),
             Moment::Swap => self.disk.paths().any(|path| path.ends_with(".swap")),
+            Moment::Retired => self
+                .disk
+                .paths()
+                .any(|path| path.strip_suffix(".swap").is_some_and(|replaced| self.disk.file(replaced).is_none())),
             Moment::Round => core.is_syncing() || core.queues.contains_key(OWN),
         };
         if self.cores.iter().any(is_met) {

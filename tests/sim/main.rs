@@ -145,7 +145,7 @@ fn one_seed_is_replayed_with_its_trace() {
 /// Guards the guards: a world that misbehaves is found out, each time within so many seeds.
 #[test]
 fn a_world_that_lies_is_found_out() {
-    const SEEDS: u64 = 200;
+    const SEEDS: u64 = 400;
     let mut unseen = Vec::new();
     for mutation in Mutation::ALL {
         let found = (0..SEEDS).find_map(|seed| {
