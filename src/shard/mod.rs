@@ -2,6 +2,7 @@
 //! never waits, reads a clock or touches the machine. It routes and remembers; rules live in `partition`, `log` and
 //! `coordinator`. One file per verb.
 
+mod acls;
 mod append;
 mod cleaning;
 mod cold;

@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use gannet::protocol::create_acls::AclCreation;
+use gannet::protocol::delete_acls::DeleteAclsFilter;
 use gannet::protocol::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use gannet::protocol::describe_producers::TopicRequest;
 use gannet::protocol::{
-    DeleteRecordsRequest, DeleteRecordsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    CreateAclsRequest, CreateAclsResponse, DeleteAclsRequest, DeleteAclsResponse, DeleteRecordsRequest,
+    DeleteRecordsResponse, DescribeAclsRequest, DescribeAclsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeProducersRequest, DescribeProducersResponse, Message, decode_response, encode_request,
 };
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -82,6 +85,26 @@ fn a_partition_tells_the_producers_it_remembers() {
     assert_eq!((partitions[0].error_code, partitions[1].error_code), (0, 3));
     let [producer] = &partitions[0].active_producers[..] else { panic!("{partitions:?}") };
     assert_eq!((producer.last_sequence, producer.current_txn_start_offset), (2, -1));
+}
+
+#[test]
+fn acls_are_refused_in_kafkas_words_where_there_is_no_authorizer() {
+    const SECURITY_DISABLED: i16 = 54;
+    let broker = Broker::start(&["gannet.cores=1"]);
+    for version in 1..=3 {
+        let answer = call(&broker, &DescribeAclsRequest::default(), version);
+        let (_, described) = decode_response::<DescribeAclsResponse>(&answer, version).expect("it reads");
+        assert_eq!(described.error_code, SECURITY_DISABLED);
+        assert_eq!(described.error_message, Some("No Authorizer is configured."));
+        let creations = vec![AclCreation::default(), AclCreation::default()];
+        let answer = call(&broker, &CreateAclsRequest { creations }, version);
+        let (_, created) = decode_response::<CreateAclsResponse>(&answer, version).expect("it reads");
+        assert_eq!(created.results.iter().map(|result| result.error_code).collect::<Vec<_>>(), [SECURITY_DISABLED; 2]);
+        let filters = vec![DeleteAclsFilter::default()];
+        let answer = call(&broker, &DeleteAclsRequest { filters }, version);
+        let (_, deleted) = decode_response::<DeleteAclsResponse>(&answer, version).expect("it reads");
+        assert_eq!(deleted.filter_results[0].error_code, SECURITY_DISABLED);
+    }
 }
 
 #[test]
