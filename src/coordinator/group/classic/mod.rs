@@ -346,6 +346,21 @@ impl ClassicGroup {
         }
     }
 
+    /// Of a member that is here already. It keeps all its protocols, which no record holds, unless it has another
+    /// subscription by now: then the log tells of a time after the one that it was taken from.
+    fn replay_member(&mut self, row: &ClassicMemberRecord, protocol: Option<&Arc<str>>) {
+        let member = self.members.get_mut(&row.member).expect("the caller found it");
+        member.assignment = row.assignment.clone();
+        member.client = Client { id: row.client_id.clone(), host: row.client_host.clone() };
+        (member.rebalance_timeout_ms, member.session_timeout_ms) = (row.rebalance_timeout_ms, row.session_timeout_ms);
+        let protocol = protocol.cloned().unwrap_or_default();
+        let is_known = member.protocols.iter().any(|(name, bytes)| (name, bytes) == (&protocol, &row.subscription));
+        if !is_known {
+            let protocols = [(protocol, row.subscription.clone())];
+            self.update_member(&row.member, &protocols, row.rebalance_timeout_ms, row.session_timeout_ms);
+        }
+    }
+
     /// What the record says becomes true. Members that are here already keep what only they themselves know: all their
     /// protocols, and what they wait for.
     pub(super) fn replay(&mut self, record: &ClassicGroupRecord) {
@@ -357,8 +372,8 @@ impl ClassicGroup {
         self.protocol_type = Some(record.protocol_type.clone()).filter(|protocol_type| !protocol_type.is_empty());
         (self.generation, self.protocol) = (record.generation, record.protocol.clone());
         for row in &record.members {
-            if let Some(member) = self.members.get_mut(&row.member) {
-                member.assignment = row.assignment.clone();
+            if self.members.contains_key(&row.member) {
+                self.replay_member(row, record.protocol.as_ref());
                 continue;
             }
             let member = Member {

@@ -343,6 +343,22 @@ fn after_a_restart_the_generation_stands_and_its_members_have_a_whole_session() 
 }
 
 #[test]
+fn after_a_restart_a_member_reads_what_it_subscribed_to_last() {
+    let mut partition = Partition::new();
+    let members = partition.stable("g", 1);
+    let mut request = join_request("g", &members[0]);
+    request.protocols = vec![("range".into(), subscription(&["audit"]))];
+    request.session_timeout_ms = 20_000;
+    let again = partition.ask(GroupRequest::Join(request));
+    partition.settle("g", vec![(members[0].clone(), again)]);
+    partition.restart();
+    let group = partition.classic("g").expect("replayed");
+    let member = &group.members[&members[0]];
+    assert_eq!((member.metadata("range"), member.session_timeout_ms), (subscription(&["audit"]), 20_000));
+    assert!(group.is_subscribed_to("audit") && !group.is_subscribed_to("orders"));
+}
+
+#[test]
 fn a_generation_that_no_leader_assigned_is_forgotten_by_a_restart() {
     let mut partition = Partition::new();
     let members = partition.stable("g", 1);
