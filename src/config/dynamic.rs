@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use super::group::GroupConfig;
 use super::ignored::{ignored, names};
 use super::key::{ConfigError, Key, nearest};
 use super::{BrokerConfig, TopicConfig};
 
-/// Keys of the broker's own table that are read again whenever they are used.
-const DYNAMIC: &[&str] = &["producer.id.expiration.ms"];
+/// Keys of the broker's own tables that are read again whenever they are used.
+const DYNAMIC: &[&str] = &["group.consumer.assignment.interval.ms", "producer.id.expiration.ms"];
 
 /// Kafka changes these while it runs and here they have no effect: they are kept and shown, so that scripts go on working.
 pub(super) const WITHOUT_EFFECT: &[&str] = &[
@@ -38,6 +39,10 @@ fn broker_key(name: &str) -> Option<&'static Key> {
     BrokerConfig::key(name).filter(|key| DYNAMIC.contains(&key.name))
 }
 
+fn group_key(name: &str) -> Option<&'static Key> {
+    GroupConfig::key(name).filter(|key| DYNAMIC.contains(&key.name))
+}
+
 /// The setting of this name can change while the broker runs.
 pub fn is_dynamic(name: &str) -> bool {
     dynamic_key(name).is_some() || without_effect(name).is_some()
@@ -50,7 +55,7 @@ pub(super) fn without_effect(name: &str) -> Option<&'static str> {
 
 /// The row of a setting that can change while the broker runs and has an effect.
 pub fn dynamic_key(name: &str) -> Option<&'static Key> {
-    topic_key(name).or_else(|| broker_key(name))
+    topic_key(name).or_else(|| broker_key(name)).or_else(|| group_key(name))
 }
 
 impl BrokerConfig {
@@ -73,10 +78,11 @@ impl BrokerConfig {
         }
         let mut config = BrokerConfig { dynamic_default: all.clone(), dynamic: own.clone(), ..self.clone() };
         for (name, text) in all.iter().chain(own) {
-            let set = match (topic_key(name), broker_key(name)) {
-                (Some(key), _) => config.topic.set(key.name, text),
-                (None, Some(key)) => config.set(key.name, text),
-                (None, None) => Ok(()),
+            let set = match (topic_key(name), broker_key(name), group_key(name)) {
+                (Some(key), ..) => config.topic.set(key.name, text),
+                (None, Some(key), _) => config.set(key.name, text),
+                (None, None, Some(key)) => config.group.set(key.name, text),
+                (None, None, None) => Ok(()),
             };
             set.map_err(|error| ConfigError { key: name.clone(), ..error })?;
         }
@@ -141,6 +147,8 @@ mod tests {
         assert_eq!((config.topic.retention_ms, config.topic.segment_bytes), (7, 2_000_000));
         let config = with(&[("producer.id.expiration.ms", "1000")], &[]).unwrap();
         assert_eq!(config.producer_id_expiration_ms, 1000);
+        let config = with(&[("group.consumer.assignment.interval.ms", "0")], &[]).unwrap();
+        assert_eq!(config.group.consumer_assignment_interval_ms, 0);
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Groups {
         let groups: Vec<GroupId> = self.groups.keys().cloned().collect();
         for group in groups {
             match self.groups.get(&group) {
-                Some(Group::Consumer(_)) => self.on_consumer_loaded(now, &group),
+                Some(Group::Consumer(_)) => self.on_consumer_loaded(now, image, &group),
                 Some(Group::Classic(_)) => {
                     self.classic(now, &group, &mut decision).expect("just seen").on_loaded();
                 }

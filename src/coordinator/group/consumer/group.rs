@@ -31,7 +31,12 @@ pub struct Moment<'a> {
     pub config: &'a GroupConfig,
 }
 
-impl Moment<'_> {
+impl<'a> Moment<'a> {
+    /// With the broker's settings as they are by now.
+    pub fn new(now: Time, image: &'a MetadataImage) -> Moment<'a> {
+        Moment { now, image, config: &image.config().group }
+    }
+
     /// Without a heartbeat for this long a member of the group is gone.
     pub(super) fn session_timeout_ms(&self, group: &GroupId) -> i32 {
         self.set_for(group, "consumer.session.timeout.ms").unwrap_or(self.config.consumer_session_timeout_ms)
@@ -350,12 +355,13 @@ impl ConsumerGroup {
     }
 
     /// The log was replayed: every member has a whole session from now on.
-    pub fn on_loaded(&mut self, now: Time, config: &GroupConfig) {
+    pub fn on_loaded(&mut self, moment: &Moment) {
+        let now = moment.now;
         let members: Vec<MemberId> = self.facts.members.keys().cloned().collect();
         for member in members {
             let known = &self.facts.members[&member];
             let classic = known.metadata.classic.as_ref().map(|classic| classic.session_timeout_ms);
-            let session_timeout_ms = classic.unwrap_or(config.consumer_session_timeout_ms);
+            let session_timeout_ms = classic.unwrap_or_else(|| moment.session_timeout_ms(&self.id));
             let revokes = known.current.state == MemberState::UnrevokedPartitions && classic.is_none();
             let rebalance_timeout_ms = known.metadata.rebalance_timeout_ms;
             self.start_awaiting(now, &member, Awaited::Heartbeat, session_timeout_ms);

@@ -203,6 +203,34 @@ fn a_group_may_have_a_session_and_an_interval_of_its_own() {
 }
 
 #[test]
+fn after_a_restart_the_session_of_its_own_counts() {
+    let mut world = World::of(&[("orders", 2)]);
+    let resource = ConfigResource::Group(GROUP.into());
+    let (key, value) = ("consumer.session.timeout.ms".to_owned(), Some("50000".to_owned()));
+    world.image.apply(&MetadataRecord::Config(ConfigRecord { resource, key, value })).expect("a setting");
+    consumer("a", &["orders"]).beat(&mut world);
+    world.restart();
+    world.pass_ms(49_000);
+    assert_eq!(world.describe().members.len(), 1);
+    world.pass_ms(2_000);
+    assert_eq!(world.describe().state, "Empty");
+}
+
+#[test]
+fn a_setting_of_the_broker_takes_effect_while_it_runs() {
+    let mut world = World::of(&[("orders", 2)]);
+    let (mut a, mut b) = (consumer("a", &["orders"]), consumer("b", &["orders"]));
+    a.beat(&mut world);
+    let key = "group.consumer.assignment.interval.ms".to_owned();
+    let record = ConfigRecord { resource: ConfigResource::Broker(None), key, value: Some("0".to_owned()) };
+    world.image.apply(&MetadataRecord::Config(record)).expect("a setting");
+    // In the same millisecond as the assignment before.
+    b.beat(&mut world);
+    let described = world.describe();
+    assert_eq!((described.group_epoch, described.assignment_epoch), (2, 2));
+}
+
+#[test]
 fn after_a_restart_members_have_a_whole_session_to_be_heard_of() {
     let mut world = World::of(&[("orders", 2)]);
     let mut a = consumer("a", &["orders"]);

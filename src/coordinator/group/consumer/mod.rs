@@ -51,7 +51,7 @@ impl Groups {
         mut request: ConsumerHeartbeatRequest,
         decision: &mut GroupDecision,
     ) {
-        let reply = request.check(&self.config.group).and_then(|()| {
+        let reply = request.check(&image.config().group).and_then(|()| {
             if request.member.is_empty() {
                 request.member = Uuid::from_random(self.random.draw()).to_string().into();
             }
@@ -71,8 +71,7 @@ impl Groups {
         request: &ConsumerHeartbeatRequest,
         decision: &mut GroupDecision,
     ) -> Result<ConsumerHeartbeatReply, Refusal> {
-        let config = self.config.clone();
-        let moment = Moment { now, image, config: &config.group };
+        let moment = Moment::new(now, image);
         let id = &request.group;
         let joins = request.member_epoch == 0;
         match self.groups.get_mut(id) {
@@ -147,8 +146,7 @@ impl Groups {
         members: &[MemberId],
         decision: &mut GroupDecision,
     ) {
-        let config = self.config.clone();
-        let moment = Moment { now, image, config: &config.group };
+        let moment = Moment::new(now, image);
         let Ok(group) = self.consumer_group(id) else { return };
         if group.will_downgrade(&moment, members) {
             return self.downgrade(&moment, id, members, true, decision);
@@ -184,8 +182,7 @@ impl Groups {
         request: JoinRequest,
         decision: &mut GroupDecision,
     ) {
-        let config = self.config.clone();
-        let moment = Moment { now, image, config: &config.group };
+        let moment = Moment::new(now, image);
         let reply = self.join_consumer_group(&moment, &request, decision);
         let reply = reply.unwrap_or_else(|refusal| JoinReply::error(refusal.error_code, request.member));
         decision.reply(ticket, GroupReply::Join(reply));
@@ -226,8 +223,7 @@ impl Groups {
         request: SyncRequest,
         decision: &mut GroupDecision,
     ) {
-        let config = self.config.clone();
-        let moment = Moment { now, image, config: &config.group };
+        let moment = Moment::new(now, image);
         let reply = self.consumer_group(&request.group).and_then(|group| group.classic_sync(&moment, &request));
         self.take_from_consumer_group(&request.group, decision);
         let reply = reply.unwrap_or_else(|refusal| SyncReply::error(refusal.error_code));
@@ -243,8 +239,7 @@ impl Groups {
         request: HeartbeatRequest,
         decision: &mut GroupDecision,
     ) {
-        let config = self.config.clone();
-        let moment = Moment { now, image, config: &config.group };
+        let moment = Moment::new(now, image);
         let heard = self.consumer_group(&request.group).and_then(|group| group.classic_heartbeat(&moment, &request));
         self.take_from_consumer_group(&request.group, decision);
         let error_code = heard.map_or_else(|refusal| refusal.error_code, |()| ErrorCode::None);
@@ -296,8 +291,7 @@ impl Groups {
         group: GroupId,
         decision: &mut GroupDecision,
     ) {
-        let config = self.config.clone();
-        let moment = Moment { now: Time::default(), image, config: &config.group };
+        let moment = Moment::new(Time::default(), image);
         let reply = match self.consumer_group(&group) {
             Ok(found) => found.describe(&moment),
             Err(refusal) => ConsumerDescribeReply::error(group, refusal.error_code, Some(refusal.message)),
@@ -322,10 +316,9 @@ impl Groups {
     }
 
     /// The partition's log is replayed: members have a whole session from now on.
-    pub(super) fn on_consumer_loaded(&mut self, now: Time, id: &GroupId) {
-        let config = self.config.clone();
+    pub(super) fn on_consumer_loaded(&mut self, now: Time, image: &MetadataImage, id: &GroupId) {
         if let Ok(group) = self.consumer_group(id) {
-            group.on_loaded(now, &config.group);
+            group.on_loaded(&Moment::new(now, image));
             for (deadline, timer) in group.take_timers() {
                 self.deadlines.set(deadline, id.clone(), Timer::Consumer(timer));
             }
