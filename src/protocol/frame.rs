@@ -43,6 +43,7 @@ pub enum ApiKey {
     OffsetDelete = 47,
     DescribeClientQuotas = 48,
     AlterClientQuotas = 49,
+    DescribeUserScramCredentials = 50,
     UpdateFeatures = 57,
     DescribeCluster = 60,
     DescribeProducers = 61,
@@ -118,6 +119,10 @@ pub const APIS: &[ApiRange] = &[
     ApiRange::of::<OffsetDeleteRequest>(ApiKey::OffsetDelete, "OffsetDelete"),
     ApiRange::of::<DescribeClientQuotasRequest>(ApiKey::DescribeClientQuotas, "DescribeClientQuotas"),
     ApiRange::of::<AlterClientQuotasRequest>(ApiKey::AlterClientQuotas, "AlterClientQuotas"),
+    ApiRange::of::<DescribeUserScramCredentialsRequest>(
+        ApiKey::DescribeUserScramCredentials,
+        "DescribeUserScramCredentials",
+    ),
     ApiRange::of::<UpdateFeaturesRequest>(ApiKey::UpdateFeatures, "UpdateFeatures"),
     ApiRange::of::<DescribeClusterRequest>(ApiKey::DescribeCluster, "DescribeCluster"),
     ApiRange::of::<DescribeProducersRequest>(ApiKey::DescribeProducers, "DescribeProducers"),

@@ -30,6 +30,7 @@ mod produce;
 mod quotas;
 mod recovery;
 mod request;
+mod scram;
 mod seam;
 mod session;
 mod storage;

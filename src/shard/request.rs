@@ -79,6 +79,7 @@ impl Shard {
             ApiKey::IncrementalAlterConfigs => self.on_incremental_alter_configs(now, caller, body, effects),
             ApiKey::DescribeClientQuotas => self.on_describe_client_quotas(caller, body, effects),
             ApiKey::AlterClientQuotas => self.on_alter_client_quotas(now, caller, body, effects),
+            ApiKey::DescribeUserScramCredentials => self.on_describe_user_scram_credentials(caller, body, effects),
             ApiKey::UpdateFeatures => self.on_update_features(now, caller, body, effects),
             ApiKey::DeleteRecords => self.on_delete_records(now, caller, body, effects),
             ApiKey::DescribeProducers => self.on_describe_producers(now, caller, body, effects),

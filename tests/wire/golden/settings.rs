@@ -453,3 +453,29 @@ fn alter_client_quotas() {
         },
     );
 }
+
+#[test]
+fn describe_user_scram_credentials() {
+    use gannet::protocol::describe_user_scram_credentials::*;
+
+    assert_request(
+        "0000001700320000000000070003617070000206616c6963650000",
+        0,
+        DescribeUserScramCredentialsRequest { users: Some(vec![UserName { name: "alice" }]) },
+    );
+    assert_response(
+        "000000210000000700000000050000000206616c696365005b036e6f020100001000000000",
+        0,
+        DescribeUserScramCredentialsResponse {
+            throttle_time_ms: 5,
+            error_code: 0,
+            error_message: None,
+            results: vec![DescribeUserScramCredentialsResult {
+                user: "alice",
+                error_code: 91,
+                error_message: Some("no"),
+                credential_infos: vec![CredentialInfo { mechanism: 1, iterations: 4096 }],
+            }],
+        },
+    );
+}
