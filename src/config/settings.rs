@@ -28,7 +28,18 @@ macro_rules! numbers {
     )* };
 }
 
-numbers!(i32 i64 u16 u32 u64 usize f64);
+numbers!(i32 i64 u16 u32 u64 usize);
+
+impl Setting for f64 {
+    fn read(text: &str) -> Option<f64> {
+        text.trim().parse().ok()
+    }
+
+    /// As Java writes it: a whole number with its point.
+    fn text(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+}
 
 impl Setting for bool {
     fn read(text: &str) -> Option<bool> {
