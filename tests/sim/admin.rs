@@ -1,26 +1,68 @@
-//! The one client that creates, enlarges and deletes topics, one after the other. What stays without an answer is asked
-//! again until it is known what became of it.
+//! The one client that creates, enlarges, cuts and deletes topics and changes their settings, one after the other. What
+//! stays without an answer is asked again until it is known what became of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gannet::error_code::ErrorCode;
 use gannet::protocol::alter_client_quotas::*;
 use gannet::protocol::create_partitions::*;
 use gannet::protocol::create_topics::*;
 use gannet::protocol::decode_response;
+use gannet::protocol::delete_records::*;
 use gannet::protocol::delete_topics::*;
-use gannet::types::TopicId;
+use gannet::protocol::describe_configs::*;
+use gannet::protocol::incremental_alter_configs::*;
+use gannet::types::{Offset, PartitionId, TopicId};
 
 use crate::client::{Action, Client, Ctx, Line, told};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Ask {
     Metadata,
-    Create { name: String, partitions: i32 },
-    Delete { name: String, id: TopicId },
-    Enlarge { name: String, id: TopicId, count: i32 },
-    Quota { key: &'static str, value: Option<f64> },
+    Create {
+        name: String,
+        partitions: i32,
+    },
+    Delete {
+        name: String,
+        id: TopicId,
+    },
+    Enlarge {
+        name: String,
+        id: TopicId,
+        count: i32,
+    },
+    Quota {
+        key: &'static str,
+        value: Option<f64>,
+    },
+    /// Deletes the records before an offset.
+    Cut {
+        name: String,
+        id: PartitionId,
+        to: Offset,
+    },
+    Configure {
+        name: String,
+        id: TopicId,
+        key: &'static str,
+        value: &'static str,
+    },
+    Describe {
+        name: String,
+        id: TopicId,
+    },
 }
+
+/// Settings that change while everything goes on, and what they may be.
+const SETTINGS: [(&str, &[&str]); 5] = [
+    ("index.interval.bytes", &["0", "900", "4096"]),
+    ("min.cleanable.dirty.ratio", &["0.0", "0.5"]),
+    ("delete.retention.ms", &["0", "300", "86400000"]),
+    ("file.delete.delay.ms", &["0", "40", "3000"]),
+    ("segment.ms", &["150", "604800000"]),
+];
+const TOPIC: i8 = 2;
 
 pub struct Admin {
     line: Line<Ask>,
@@ -28,17 +70,30 @@ pub struct Admin {
     quotas: bool,
     /// Quotas that may be set.
     limited: BTreeSet<&'static str>,
+    cuts: bool,
     pause_us: u64,
     /// To be asked until it is answered.
     owed: Option<Ask>,
     names: Vec<String>,
+    /// What was set, by topic and key.
+    settings: BTreeMap<(TopicId, &'static str), &'static str>,
 }
 
 impl Admin {
-    pub fn new(ctx: &mut Ctx, deletes: bool, quotas: bool) -> Admin {
+    pub fn new(ctx: &mut Ctx, deletes: bool, quotas: bool, cuts: bool) -> Admin {
         let names = ["a", "orders", "log-2"].map(str::to_owned).to_vec();
         let pause_us = ctx.chance.pick(&[20_000, 100_000, 400_000]);
-        Admin { line: Line::new(), deletes, quotas, limited: BTreeSet::new(), pause_us, owed: None, names }
+        Admin {
+            line: Line::new(),
+            deletes,
+            quotas,
+            limited: BTreeSet::new(),
+            cuts,
+            pause_us,
+            owed: None,
+            names,
+            settings: BTreeMap::new(),
+        }
     }
 
     fn is_relaxed(name: &str) -> bool {
@@ -98,6 +153,26 @@ impl Admin {
                 let entity = vec![EntityData { entity_type: "user", entity_name: None }];
                 let entries = vec![AlterEntryData { entity, ops }];
                 self.line.send(ctx, &AlterClientQuotasRequest { entries, validate_only: false }, 1, ask);
+            Ask::Cut { name, id, to } => {
+                let partition = ctx.model.partition(*id).expect("planned with it");
+                partition.cut_to = partition.cut_to.max(*to);
+                let partitions = vec![DeleteRecordsPartition { partition_index: id.index, offset: *to }];
+                let topics = vec![DeleteRecordsTopic { name, partitions }];
+                let version = ctx.chance.between(0, 2) as i16;
+                let request = DeleteRecordsRequest { topics, timeout_ms: 20_000 };
+                self.line.send(ctx, &request, version, ask.clone());
+            }
+            Ask::Configure { name, key, value, .. } => {
+                let configs = vec![AlterableConfig { name: key, config_operation: 0, value: Some(value) }];
+                let resources = vec![AlterConfigsResource { resource_type: TOPIC, resource_name: name, configs }];
+                let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
+                self.line.send(ctx, &request, 1, ask.clone());
+            }
+            Ask::Describe { name, .. } => {
+                let resource =
+                    DescribeConfigsResource { resource_type: TOPIC, resource_name: name, configuration_keys: None };
+                let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+                self.line.send(ctx, &request, 4, ask.clone());
             }
         }
     }
@@ -117,11 +192,41 @@ impl Admin {
         }
         let name = self.names[ctx.chance.below(self.names.len() as u64) as usize].clone();
         let (id, count) = Admin::id_of(ctx, &name).expect("none is missing");
-        match ctx.chance.below(6) {
-            0 | 1 if self.deletes => Some(Ask::Delete { name, id }),
+        match ctx.chance.below(10) {
+            0..2 if self.deletes => Some(Ask::Delete { name, id }),
             2 if count < 6 => Some(Ask::Enlarge { name, id, count: count + 1 }),
             3 => Some(Ask::Metadata),
+            // Kafka refuses to cut what is compacted.
+            4 if self.cuts && !ctx.model.is_compacted(&name) && !Admin::is_relaxed(&name) => {
+                let id = PartitionId { topic: id, index: ctx.chance.below(count as u64) as i32 };
+                let to = ctx.model.floor(id);
+                (to > 0).then(|| Ask::Cut { name, id, to: ctx.chance.between(1, to as u64) as i64 })
+            }
+            5 | 6 => {
+                let (key, values) = ctx.chance.pick(&SETTINGS);
+                Some(Ask::Configure { name, id, key, value: ctx.chance.pick(values) })
+            }
+            7 => Some(Ask::Describe { name, id }),
             _ => None,
+        }
+    }
+
+    fn on_cut(&self, ctx: &mut Ctx, id: PartitionId, to: Offset, frame: &[u8], version: i16) {
+        let (_, response) = decode_response::<DeleteRecordsResponse>(frame, version).expect("it reads");
+        let answer = &response.topics[0].partitions[0];
+        assert!(answer.error_code == 0, "cutting {id:?} to {to}: {answer:?}");
+        assert!(answer.low_watermark >= to, "{id:?} was cut to {to}, and starts at {}", answer.low_watermark);
+        let wall_ms = ctx.wall_ms();
+        ctx.model.on_log_start(id, answer.low_watermark, 0, wall_ms);
+        ctx.model.cuts += 1;
+    }
+
+    fn check_settings(&self, id: TopicId, name: &str, frame: &[u8]) {
+        let (_, response) = decode_response::<DescribeConfigsResponse>(frame, 4).expect("it reads");
+        let rows = &response.results[0].configs;
+        for ((_, key), value) in self.settings.iter().filter(|((of, _), _)| *of == id) {
+            let told = rows.iter().find(|row| row.name == *key).and_then(|row| row.value);
+            assert!(told == Some(value), "{name}: {key} was set to {value}, and is {told:?}");
         }
     }
 }
@@ -198,6 +303,14 @@ impl Client for Admin {
                     error => panic!("enlarging {name}: {error:?} {:?}", response.results[0].error_message),
                 }
             }
+            Ask::Cut { id, to, .. } => self.on_cut(ctx, *id, *to, frame, asked.version),
+            Ask::Configure { name, id, key, value } => {
+                let (_, response) = decode_response::<IncrementalAlterConfigsResponse>(frame, 1).expect("it reads");
+                let answer = &response.responses[0];
+                assert!(answer.error_code == 0, "setting {key} of {name} to {value}: {answer:?}");
+                self.settings.insert((*id, key), value);
+            }
+            Ask::Describe { name, id } => self.check_settings(*id, name, frame),
         }
         ctx.wake_in(self.pause_us / 2, self.pause_us * 2);
     }

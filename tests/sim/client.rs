@@ -28,6 +28,10 @@ pub struct Ctx<'a> {
     pub settling: bool,
     /// How long after data became visible a parked fetch may take; `None` where the disk is slow.
     pub patience_us: Option<u64>,
+    /// Counts the lives of the node; when the present one began, and when the one before it ended.
+    pub life: u64,
+    pub born_at: u64,
+    pub died_at: u64,
 }
 
 pub const WALL_MS: i64 = 1_700_000_000_000;
@@ -127,6 +131,7 @@ pub fn told<Ask>(ctx: &mut Ctx, asked: &Asked<Ask>, frame: &[u8]) -> Vec<Told> {
     let topics: Vec<_> = response
         .topics
         .iter()
+        .filter(|topic| !topic.is_internal)
         .map(|topic| Told {
             name: topic.name.expect("listed with its name").to_owned(),
             id: topic.topic_id,

@@ -265,7 +265,7 @@ impl Consumer {
                 return;
             }
             ErrorCode::OffsetOutOfRange => {
-                let gone = ctx.model.retention.is_some();
+                let gone = ctx.model.loses_records(id);
                 assert!(relaxed || gone || !ctx.model.lives(id.topic), "{id:?}: {} is out of range", wanted.offset);
                 if !gone || relaxed {
                     return self.drop_position(id);
@@ -377,7 +377,7 @@ impl Consumer {
         }
         let floor = wanted.floor;
         let compacted = ctx.model.topics.get(&id.topic).is_some_and(|topic| ctx.model.is_compacted(&topic.name));
-        let cleaned = ctx.model.retention.is_some() || compacted;
+        let cleaned = ctx.model.loses_records(id) || compacted;
         let model = &*ctx.model;
         let partition = &model.topics[&id.topic].partitions[id.index as usize];
         let when = |offset: &Offset| partition.values.get(offset).map(|value| model.sent[value].timestamp);

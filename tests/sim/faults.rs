@@ -73,6 +73,8 @@ pub struct Faults {
     slow_mesh: bool,
     pub closes: bool,
     pub deletes: bool,
+    /// Records are deleted from the beginning of logs.
+    pub cuts: bool,
     rot: bool,
     /// A segment cannot be written: the process must end.
     failing_disk: bool,
@@ -100,6 +102,7 @@ impl Faults {
             slow_mesh: on(3),
             closes: on(2),
             deletes: on(2),
+            cuts: on(2),
             rot: on(6),
             failing_disk: on(6),
             failing_dir: on(4),
@@ -137,6 +140,13 @@ impl Faults {
             (config.topic.retention_ms, config.topic.retention_bytes) =
                 chance.pick(&[(150, -1), (600, -1), (400, 20_000), (-1, 40_000)]);
         }
+        let group = &mut config.group;
+        group.offsets_topic_partitions = chance.pick(&[1, 3]);
+        group.min_session_timeout_ms = 1;
+        group.initial_rebalance_delay_ms = chance.pick(&[0, 20]);
+        group.consumer_session_timeout_ms = chance.pick(&[200, 500]);
+        group.consumer_heartbeat_interval_ms = 20;
+        group.offsets_retention_check_interval_ms = chance.pick(&[20, 600_000]);
         let gannet = &mut config.gannet;
         gannet.journal_files = chance.between(3, 5) as u16;
         gannet.journal_bytes = u64::from(gannet.journal_files) * chance.pick(&[32 << 10, 64 << 10, 256 << 10]);
@@ -183,11 +193,21 @@ pub enum Moment {
     Commits,
     /// Files are being synced, or a table is being replaced.
     Round,
-    /// A compacted segment is about to take the place of others.
-    Swap,
-    /// The first of those others has lost its name already.
-    Retired,
+    /// So many steps after a compacted segment has begun to take the place of others.
+    Swap(usize),
+    /// Members of a group have given up what they had, and have not got what they are to have.
+    Rebalance,
 }
+
+/// How far a compacted segment was on its way when the node ended.
+const SWAP_STEPS: [&str; 6] = [
+    "crashes in a swap, step 0",
+    "crashes in a swap, step 1",
+    "crashes in a swap, step 2",
+    "crashes in a swap, step 3",
+    "crashes in a swap, step 4",
+    "crashes in a swap, step 5",
+];
 
 impl World {
     pub fn schedule_fault(&mut self) {
@@ -256,9 +276,12 @@ impl World {
 
     /// Crashes soon: at a moment when something is only half done, if one comes.
     fn doom(&mut self, power: bool) {
-        let moment = self.chance.pick(&[Moment::Any, Moment::Commits, Moment::Round, Moment::Swap, Moment::Retired]);
-        self.doom = Some((power, moment));
-        self.at(self.now + 30_000, Happening::Doom);
+        let steps = self.chance.below(SWAP_STEPS.len() as u64) as usize;
+        let moments = [Moment::Any, Moment::Commits, Moment::Round, Moment::Swap(steps), Moment::Rebalance];
+        let moment = self.chance.pick(&moments);
+        (self.doom, self.swap_steps) = (Some((power, moment)), 0);
+        let patience_us = if matches!(moment, Moment::Swap(_)) { 150_000 } else { 30_000 };
+        self.at(self.now + patience_us, Happening::Doom);
         self.meet_doom();
     }
 
@@ -268,16 +291,31 @@ impl World {
             Moment::Any => true,
             Moment::Commits if self.mutates(Mutation::ReorderCommits) => core.is_overtaken(),
             Moment::Commits => core.commits.len() >= usize::from(self.config.gannet.commits_in_flight.min(2)),
-            Moment::Swap => self.disk.paths().any(|path| path.ends_with(".swap")),
-            Moment::Retired => self
-                .disk
-                .paths()
-                .any(|path| path.strip_suffix(".swap").is_some_and(|replaced| self.disk.file(replaced).is_none())),
+            Moment::Swap(_) => false,
+            Moment::Rebalance => self.model.groups.is_rebalancing(),
             Moment::Round => core.is_syncing() || core.queues.contains_key(OWN),
         };
         if self.cores.iter().any(is_met) {
             self.doom = None;
             self.crash(power);
+        }
+    }
+
+    /// A file of this directory has changed.
+    pub fn meet_doom_in_swap(&mut self, directory: &str) {
+        let Some((power, Moment::Swap(left))) = &mut self.doom else { return };
+        if !self.disk.paths().any(|path| path.ends_with(".swap") && parent(path) == directory) {
+            return;
+        }
+        self.swap_steps += 1;
+        match left.checked_sub(1) {
+            Some(fewer) => *left = fewer,
+            None => {
+                let power = *power;
+                self.doom = None;
+                self.count(SWAP_STEPS[self.swap_steps - 1]);
+                self.crash(power);
+            }
         }
     }
 
@@ -318,6 +356,9 @@ impl World {
     pub fn crash(&mut self, power: bool) {
         self.trace.note(self.now, format_args!("crash, power lost: {power}"));
         self.count("crashes");
+        if self.model.groups.is_rebalancing() {
+            self.count("crashes within a rebalance");
+        }
         for (shard, core) in std::mem::take(&mut self.cores).into_iter().enumerate() {
             for write in core.commits.into_iter().filter(|write| !write.skipped) {
                 let journal = self.disk.journals.get_mut(&(shard as u16, write.file)).expect("made at the start");

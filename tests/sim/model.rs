@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gannet::shard::Recovery;
 use gannet::types::{Offset, PartitionId, Timestamp, TopicId};
 
+use crate::groups::Groups;
+
 /// Producer in the upper half, its running number in the lower: unique in a run.
 pub type Value = u64;
 
@@ -32,6 +34,9 @@ pub struct Model {
     pub offline: bool,
     /// The name of the topic that is compacted.
     pub compacted: Option<&'static str>,
+    pub groups: Groups,
+    /// How often records were deleted from the beginning of a log.
+    pub cuts: u64,
 }
 
 /// Of all topics.
@@ -71,6 +76,8 @@ pub struct Partition {
     pub rotten: Vec<(Offset, Offset)>,
     /// The log starts here or later: somebody was told.
     pub start: Offset,
+    /// Somebody asked for the records before this one to be deleted.
+    pub cut_to: Offset,
     /// Offsets that a reader did not find between others.
     pub missing: BTreeSet<Offset>,
     /// What the last reader read.
@@ -114,6 +121,7 @@ impl Model {
     pub fn on_delete_asked(&mut self, id: TopicId, now: u64) {
         let topic = self.topics.get_mut(&id).expect("only known topics are deleted");
         topic.fate = Fate::DeleteAsked;
+        self.groups.on_topic_deleted();
         self.changed.insert(topic.name.clone(), now);
     }
 
@@ -193,9 +201,11 @@ impl Model {
         if start <= partition.start {
             return;
         }
-        let retention = retention.unwrap_or_else(|| panic!("{id:?} starts at {start}, but nothing is ever to go"));
-        if retention.bytes < 0 {
-            for (offset, value) in partition.values.range(partition.start..start) {
+        let kept_from = partition.start.max(partition.cut_to);
+        if start > kept_from {
+            let retention = retention.unwrap_or_else(|| panic!("{id:?} starts at {start}, but nothing is ever to go"));
+            let bounded = if retention.bytes < 0 { kept_from..start } else { 0..0 };
+            for (offset, value) in partition.values.range(bounded) {
                 let age_ms = wall_ms - sent[value].timestamp;
                 assert!(age_ms > retention.ms, "{id:?} {offset} is gone after {age_ms} ms");
             }
@@ -208,6 +218,12 @@ impl Model {
         if let Some(partition) = self.partition(id) {
             partition.missing.extend(offsets);
         }
+    }
+
+    /// Records at the beginning may be gone.
+    pub fn loses_records(&self, id: PartitionId) -> bool {
+        let partition = self.topics.get(&id.topic).and_then(|topic| topic.partitions.get(id.index as usize));
+        self.retention.is_some() || partition.is_some_and(|partition| partition.cut_to > 0)
     }
 
     pub fn is_compacted(&self, name: &str) -> bool {

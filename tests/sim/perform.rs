@@ -317,6 +317,7 @@ impl World {
                 self.done(shard, operation, outcome);
             }
         }
+        self.meet_doom_in_swap(directory);
     }
 
     pub fn done(&mut self, shard: u16, operation: OperationId, outcome: Result<(), FileError>) {

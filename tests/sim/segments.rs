@@ -13,7 +13,8 @@ pub fn check(world: &World) {
         let directory = parent(path);
         let base = base_offset(path);
         let next = previous.filter(|(before, _)| *before == directory).map(|(_, end)| end);
-        let compacted = world.model.compacted.is_some_and(|name| directory.contains(&format!("/{name}-")));
+        let compacted = world.model.compacted.is_some_and(|name| directory.contains(&format!("/{name}-")))
+            || directory.contains("/__consumer_offsets-");
         let damaged = world.model.topics.iter().any(|(_, topic)| {
             topic.partitions.iter().enumerate().any(|(index, partition)| {
                 directory.ends_with(&format!("/{}-{index}", topic.name))

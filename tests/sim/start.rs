@@ -132,7 +132,8 @@ impl World {
         let recovery = self.recover();
         let compacted = self.model.compacted.map_or("no such topic".to_owned(), |name| format!("/{name}-"));
         let is_to_go = |partition: &&RecoveredPartition| {
-            partition.id != PartitionId::METADATA && !partition.directory.contains(&compacted)
+            // Facts and groups outlive what is read and written.
+            !partition.directory.contains("/__") && !partition.directory.contains(&compacted)
         };
         for partition in recovery.partitions.iter().filter(is_to_go) {
             let state = &partition.log.state;
@@ -248,6 +249,7 @@ impl World {
     }
 
     fn open(&mut self, shards: u16, recovery: Recovery, run: Run) {
+        self.born_at = self.now;
         let image = Arc::new(recovery.image);
         let endpoint =
             Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, security_protocol: 0 };

@@ -65,6 +65,8 @@ pub struct World {
     pub cores: Vec<Core>,
     /// Counts the lives of the process: what a former one began has no effect any more.
     life: u64,
+    pub born_at: u64,
+    died_at: u64,
     heap: BTreeMap<(u64, u64), (u64, Happening)>,
     sequence: u64,
     wires: BTreeMap<u64, Wire>,
@@ -76,6 +78,8 @@ pub struct World {
     pub settling: bool,
     pub stopping: bool,
     pub doom: Option<(bool, crate::faults::Moment)>,
+    /// Changes of files since a compacted segment began to take the place of others, for that doom.
+    pub swap_steps: usize,
     pub stop_began_at: u64,
     pub cores_drawn: u16,
     /// The next stop is the last one.
@@ -103,6 +107,8 @@ impl World {
             disk: Disk::default(),
             cores: Vec::new(),
             life: 0,
+            born_at: 0,
+            died_at: 0,
             heap: BTreeMap::new(),
             sequence: 0,
             wires: BTreeMap::new(),
@@ -113,6 +119,7 @@ impl World {
             settling: false,
             stopping: false,
             doom: None,
+            swap_steps: 0,
             stop_began_at: 0,
             cores_drawn: 0,
             stays_down: false,
@@ -137,6 +144,7 @@ impl World {
     /// Everything of the process that ran is gone; clients notice.
     pub fn end_life(&mut self) {
         self.life += 1;
+        self.died_at = self.now;
         self.cores.clear();
         let mut cut = Vec::new();
         for (id, wire) in &mut self.wires {
@@ -175,6 +183,9 @@ impl World {
             actions: Vec::new(),
             settling: self.settling,
             patience_us: self.faults.patience_us(),
+            life: self.life,
+            born_at: self.born_at,
+            died_at: self.died_at,
         };
         let outcome = work(&mut ctx);
         (outcome, ctx.actions)
