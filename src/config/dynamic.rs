@@ -9,18 +9,21 @@ use super::key::{ConfigError, Key, nearest};
 use super::{BrokerConfig, TopicConfig};
 
 /// Keys of the broker's own tables that are read again whenever they are used.
-const DYNAMIC: &[&str] = &["group.consumer.assignment.interval.ms", "producer.id.expiration.ms"];
+const DYNAMIC: &[&str] = &[
+    "group.consumer.assignment.interval.ms",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "producer.id.expiration.ms",
+];
 
 /// Kafka changes these while it runs and here they have no effect: they are kept and shown, so that scripts go on working.
 pub(super) const WITHOUT_EFFECT: &[&str] = &[
     "background.threads",
     "follower.replication.throttled.rate",
     "leader.replication.throttled.rate",
-    "log.cleaner.backoff.ms",
-    "log.cleaner.dedupe.buffer.size",
     "log.cleaner.io.buffer.load.factor",
     "log.cleaner.io.buffer.size",
-    "log.cleaner.io.max.bytes.per.second",
     "log.cleaner.threads",
     "max.connection.creation.rate",
     "num.io.threads",
@@ -74,6 +77,7 @@ impl BrokerConfig {
                 value: None,
                 place: None,
                 problem: not_dynamic(&refused),
+                said: None,
             });
         }
         let mut config = BrokerConfig { dynamic_default: all.clone(), dynamic: own.clone(), ..self.clone() };

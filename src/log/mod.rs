@@ -200,8 +200,9 @@ impl Log {
         let age = active.first_timestamp.map_or(0, |first| clock.saturating_sub(first));
         let last_relative = self.log_end_offset + Offset::from(next.last_offset_delta) - active.base_offset;
         active.size + next.size() as u64 > limit
-            || age > self.segment_ms_max()
+            || age > self.roll_after_ms()
             || last_relative > Offset::from(i32::MAX)
+            || active.has_full_index(self.config.segment_index_bytes as u64)
     }
 
     /// The journal holds everything below `offset`.

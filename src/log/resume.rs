@@ -96,6 +96,11 @@ impl Log {
         self.evict_below(self.recovery_point.written_offset)
     }
 
+    /// The same as `evict_one`, but only of batches below this offset.
+    pub fn evict_one_below(&mut self, offset: Offset) -> Option<usize> {
+        self.evict_below(self.written_offset.min(offset))
+    }
+
     fn evict_below(&mut self, offset: Offset) -> Option<usize> {
         self.tail.front().filter(|oldest| oldest.last_offset < offset)?;
         self.tail.pop_front()

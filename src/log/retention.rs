@@ -76,16 +76,21 @@ impl Log {
     /// Closes an active segment that is older than `segment.ms` though nothing is appended any more: retention and
     /// compaction only reach closed ones. By the wall clock of its first append, whatever the records' own times are.
     pub fn roll_if_idle(&mut self, now: Time) -> bool {
-        let limit = self.segment_ms_max();
+        let limit = self.roll_after_ms();
         let active = self.segments.last_mut().expect("never empty");
         active.size > 0 && now.wall_ms.saturating_sub(active.begun_ms(now.wall_ms)) > limit && self.roll()
     }
 
-    /// A compacted topic's segments are closed in time for `max.compaction.lag.ms`.
-    pub(super) fn segment_ms_max(&self) -> Timestamp {
-        match self.config.cleanup_policy.compact {
+    /// The age at which the active segment is closed: `segment.ms`, for a compacted topic `max.compaction.lag.ms` if that is
+    /// less, minus the segment's share of `segment.jitter.ms`.
+    pub(super) fn roll_after_ms(&self) -> Timestamp {
+        let limit = match self.config.cleanup_policy.compact {
             true => self.config.segment_ms.min(self.config.max_compaction_lag_ms),
             false => self.config.segment_ms,
+        };
+        match self.config.segment_jitter_ms.min(limit) {
+            0 => limit,
+            jitter_ms => limit - self.segments.last().expect("never empty").chance(jitter_ms),
         }
     }
 
@@ -115,15 +120,15 @@ impl Log {
         self.segments.len() > 1 && self.segments[1].base_offset <= self.log_start_offset
     }
 
-    /// Takes out the segments wholly below the log's start, except where recovery would still look for them. Returns their
-    /// base offsets.
-    pub fn remove_segments(&mut self) -> Vec<Offset> {
+    /// Takes out the oldest `most` of the segments wholly below the log's start, except where recovery would still look for
+    /// them. Returns their base offsets.
+    pub fn remove_segments(&mut self, most: usize) -> Vec<Offset> {
         let removable = |index: usize| {
             self.segments[index].life == Life::Sealed
                 && self.segments[index].base_offset < self.recovery_point()
                 && self.segments.get(index + 1).is_some_and(|next| next.base_offset <= self.log_start_offset)
         };
-        let count = (0..self.segments.len()).take_while(|&index| removable(index)).count();
+        let count = (0..self.segments.len().min(most)).take_while(|&index| removable(index)).count();
         self.segments.drain(..count).map(|segment| segment.base_offset).collect()
     }
 }
@@ -201,10 +206,10 @@ mod tests {
         let mut log = three_segments(|_| ());
         log.advance_log_start(14);
         assert!(log.has_segments_to_remove());
-        assert!(log.remove_segments().is_empty());
+        assert!(log.remove_segments(9).is_empty());
         log.begin_checkpoint();
         log.on_checkpoint();
-        assert_eq!((log.recovery_point(), log.remove_segments()), (20, vec![0]));
+        assert_eq!((log.recovery_point(), log.remove_segments(9)), (20, vec![0]));
         assert!(!log.has_segments_to_remove());
         assert_eq!(log.log_start_offset(), 14);
         assert!(log.read(13, 25, 100).is_err() && log.read(14, 25, 100).is_ok());
@@ -219,5 +224,43 @@ mod tests {
         assert_eq!(log.log_end_offset(), 25);
         let appended = append(&mut log, now(9999), NOW_MS, None, Some(b"value"));
         assert_eq!((appended.base_offset, log.segments.last().map(|active| active.base_offset)), (25, Some(25)));
+    }
+
+    #[test]
+    fn jitter_closes_segments_of_one_age_at_times_of_their_own() {
+        let closes_at = |first: Timestamp| {
+            let config = TopicConfig { segment_ms: 10_000, segment_jitter_ms: 4000, ..TopicConfig::default() };
+            let mut log = log(config);
+            append(&mut log, now(first), NOW_MS + first, None, Some(b"value"));
+            (0..=10_001).find(|&age| log.roll_if_idle(now(first + age))).expect("it is closed in time")
+        };
+        let ages: Vec<Timestamp> = (0..20).map(closes_at).collect();
+        assert!(ages.iter().all(|age| (6001..=10_001).contains(age)), "{ages:?}");
+        let mut distinct = ages.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert!(distinct.len() > 10, "{ages:?}");
+    }
+
+    #[test]
+    fn a_full_index_closes_its_segment() {
+        // Room for four entries of the offset index and three of the time index, the last of which is kept back.
+        let mut log = log(TopicConfig { segment_index_bytes: 36, index_interval_bytes: 0, ..TopicConfig::default() });
+        for offset in 0..9 {
+            append(&mut log, now(0), NOW_MS + offset, None, Some(b"value"));
+        }
+        // The first batch of a segment has no entry.
+        let bases: Vec<Offset> = log.segments.iter().map(|segment| segment.base_offset).collect();
+        assert_eq!(bases, [0, 3, 6]);
+    }
+
+    #[test]
+    fn memory_lets_go_of_what_lies_below_an_offset_once_it_is_written() {
+        let mut log = three_segments(|_| ());
+        while log.evict_one_below(13).is_some() {}
+        assert_eq!(log.tail_start(), 13);
+        append(&mut log, now(0), NOW_MS, None, Some(b"value"));
+        while log.evict_one_below(Offset::MAX).is_some() {}
+        assert_eq!(log.tail_start(), 25, "what no file has stays");
     }
 }

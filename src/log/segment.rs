@@ -12,6 +12,9 @@ pub type Position = u32;
 /// Kafka's limit for `segment.bytes`, which keeps every position in an `i32`.
 pub const SEGMENT_BYTES_LIMIT: u64 = i32::MAX as u64;
 
+const OFFSET_ENTRY_BYTES: u64 = 8;
+const TIME_ENTRY_BYTES: u64 = 12;
+
 #[derive(Debug)]
 pub struct Segment {
     pub base_offset: Offset,
@@ -122,6 +125,24 @@ impl Segment {
     /// The position up to which batches are indexed; reading on from there completes the index.
     pub fn indexed_to(&self) -> u64 {
         self.index.covered
+    }
+
+    /// Some number below `limit` that is this segment's own: from its first offset and its first timestamp, which no two
+    /// partitions are likely to share.
+    pub fn chance(&self, limit: i64) -> i64 {
+        assert!(limit > 0);
+        let seed = (self.base_offset as u64) ^ (self.first_timestamp.unwrap_or(0) as u64).rotate_left(32);
+        // The finalizer of SplitMix64: nearby seeds give numbers far apart.
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % limit as u64) as i64
+    }
+
+    /// One of its index files would not take another entry; as in Kafka the last one of the time index is kept back for the
+    /// segment's end.
+    pub fn has_full_index(&self, index_bytes: u64) -> bool {
+        let (offsets, times) = (self.index.offsets.len() as u64, self.index.times.len() as u64);
+        offsets >= index_bytes / OFFSET_ENTRY_BYTES || times + 1 >= index_bytes / TIME_ENTRY_BYTES
     }
 
     pub fn is_indexed(&self) -> bool {

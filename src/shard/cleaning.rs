@@ -47,6 +47,11 @@ struct Waiter {
 const CHECKS_PER_TURN: usize = 100;
 /// The next ones follow after this.
 const CHECK_PAUSE_MS: u64 = 2;
+/// Segments of one log that lose their names in one turn, and whose files go in one: thousands at once would hold up the
+/// file system that commits wait for.
+const SEGMENTS_PER_SLICE: usize = 16;
+/// The next ones follow after this.
+const SLICE_PAUSE_MS: u64 = 20;
 /// A full device is tried again after this.
 const FULL_RETRY_MS: u64 = 1000;
 
@@ -77,6 +82,11 @@ impl Cleaning {
     pub fn on_timer(&mut self) {
         self.timer_at = None;
         self.wake_at = 0;
+    }
+
+    /// How far this log is compacted may be on its way to stable storage: until it is there, the log looks dirtier than it is.
+    pub fn is_recording(&self, id: PartitionId) -> bool {
+        self.wanted.contains_key(&id) || self.writing.as_ref().is_some_and(|points| points.contains_key(&id))
     }
 
     pub fn wake_by(&mut self, at: Deadline) {
@@ -241,15 +251,18 @@ impl Shard {
                 self.cleaning.removing.remove(&id);
                 continue;
             };
-            let (removed, directory) = (partition.log.remove_segments(), partition.directory.clone());
+            let (removed, directory) = (partition.log.remove_segments(SEGMENTS_PER_SLICE), partition.directory.clone());
             let left = partition.log.has_segments_to_remove();
             let delay_ms = u64::try_from(partition.log.config().file_delete_delay_ms).unwrap_or(0);
+            let is_slice = removed.len() == SEGMENTS_PER_SLICE;
             for base_offset in removed {
                 self.metrics.removed_segments += 1;
                 let log = FileName { directory: directory.clone(), base_offset, kind: FileKind::Log };
                 self.retire_files(now, &log, delay_ms, effects);
             }
-            if left {
+            if is_slice {
+                self.cleaning.wake_by(now.after_ms(SLICE_PAUSE_MS));
+            } else if left {
                 // Recovery would still look for them: the next table says where it resumes.
                 self.want_round();
             } else {
@@ -272,12 +285,14 @@ impl Shard {
     }
 
     fn delete_files(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some((_, file)) = self.cleaning.deletions.pop_front_if(|(at, _)| *at <= now.monotonic_us) {
+        for _ in 0..FileKind::DELETED.len() * SEGMENTS_PER_SLICE {
+            let due = self.cleaning.deletions.pop_front_if(|(at, _)| *at <= now.monotonic_us);
+            let Some((_, file)) = due else { break };
             let operation = self.operate(Operation::Unwatched { directory: file.directory.clone() });
             effects.push(Effect::File { operation, change: FileChange::Delete { file } });
         }
         if let Some(&(at, _)) = self.cleaning.deletions.front() {
-            self.cleaning.wake_by(at);
+            self.cleaning.wake_by(at.max(now.after_ms(SLICE_PAUSE_MS)));
         }
     }
 

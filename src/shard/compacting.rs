@@ -20,12 +20,8 @@ use crate::log::{CleaningPoint, Compaction, CompactionError, CompactionStep, Dir
 use crate::types::{Deadline, Offset, PartitionId, Set, Time};
 
 pub(super) struct Compacting {
-    /// Memory for the keys of one compaction.
-    key_bytes: u64,
     seed: u64,
-    backoff_ms: u64,
-    /// Read and written, at most.
-    bytes_per_second: u64,
+    shards: u16,
     /// When the logs are looked at again.
     pub look_at: Deadline,
     current: Option<Current>,
@@ -71,14 +67,9 @@ enum Stage {
 
 impl Compacting {
     pub fn new(now: Time, config: &BrokerConfig, shards: u16, seed: u64) -> Compacting {
-        let shards = u64::from(shards);
-        let memory = config.gannet.memory_per_core_bytes(shards as u16);
         Compacting {
-            // Kafka's limit is for all cleaners together; ours stays within the core's budget besides.
-            key_bytes: (config.log_cleaner_dedupe_buffer_size / shards).min(memory / 8),
             seed,
-            backoff_ms: config.log_cleaner_backoff_ms,
-            bytes_per_second: (config.log_cleaner_io_max_bytes_per_second / shards).max(1),
+            shards,
             look_at: now.after_ms(config.log_cleaner_backoff_ms),
             current: None,
             given_up: Set::default(),
@@ -88,6 +79,18 @@ impl Compacting {
     /// The one that is being compacted.
     pub fn log(&self) -> Option<PartitionId> {
         self.current.as_ref().filter(|current| !current.abandoned).map(|current| current.id)
+    }
+
+    /// Memory for the keys of one compaction: Kafka's limit is for all cleaners together, ours stays within the core's budget
+    /// besides.
+    fn key_bytes(&self, config: &BrokerConfig) -> u64 {
+        let memory = config.gannet.memory_per_core_bytes(self.shards);
+        (config.log_cleaner_dedupe_buffer_size / u64::from(self.shards)).min(memory / 8)
+    }
+
+    /// Read and written by this core, at most.
+    fn bytes_per_second(&self, config: &BrokerConfig) -> u64 {
+        ((config.log_cleaner_io_max_bytes_per_second / f64::from(self.shards)) as u64).max(1)
     }
 
     pub fn is_at(&self, id: PartitionId) -> bool {
@@ -122,7 +125,7 @@ impl Shard {
     pub(super) fn tend_compaction(&mut self, now: Time, effects: &mut Vec<Effect>) {
         if self.compacting.current.is_none() && !self.stopping {
             if now.monotonic_us >= self.compacting.look_at {
-                self.compacting.look_at = now.after_ms(self.compacting.backoff_ms);
+                self.compacting.look_at = now.after_ms(self.config.log_cleaner_backoff_ms);
                 self.choose_log(now, effects);
             }
             let look_at = self.compacting.look_at;
@@ -158,7 +161,8 @@ impl Shard {
         ids.sort_unstable();
         for id in ids {
             let partition = self.partitions.get_mut(&id).expect("just listed");
-            if self.compacting.given_up.contains(&id) || self.storage.is_full(log_dir(&partition.directory)) {
+            let is_full = self.storage.is_full(log_dir(&partition.directory));
+            if self.compacting.given_up.contains(&id) || is_full || self.cleaning.is_recording(id) {
                 continue;
             }
             let stable_offset = partition.last_stable_offset();
@@ -179,7 +183,7 @@ impl Shard {
             self.want_round();
         }
         let Some((_, id)) = dirtiest else { return };
-        let (key_bytes, seed) = (self.compacting.key_bytes, self.compacting.seed);
+        let (key_bytes, seed) = (self.compacting.key_bytes(&self.config), self.compacting.seed);
         let partition = self.partitions.get_mut(&id).expect("just seen");
         let stable_offset = partition.last_stable_offset();
         let Some(compaction) = partition.log.begin_compaction(now, stable_offset, key_bytes, seed) else { return };
@@ -261,7 +265,9 @@ impl Shard {
             Stage::Replacing(replacement) => {
                 self.metrics.compacted_bytes += replacement.cleaned.size;
                 let partition = self.partitions.get_mut(&current.id).expect("not abandoned");
+                let end_offset = replacement.end_offset;
                 partition.log.replace(replacement);
+                self.evict_replaced(current.id, end_offset);
                 current.unfinished = None;
                 self.release_scans(now, effects);
                 true
@@ -329,7 +335,7 @@ impl Shard {
     }
 
     fn pace(&mut self, now: Time, current: &mut Current, bytes: u64) {
-        let pause_us = bytes.saturating_mul(1_000_000) / self.compacting.bytes_per_second;
+        let pause_us = bytes.saturating_mul(1_000_000) / self.compacting.bytes_per_second(&self.config);
         current.next_slice_at = current.next_slice_at.max(now.monotonic_us) + pause_us;
     }
 

@@ -132,7 +132,7 @@ impl Faults {
         config.topic.max_compaction_lag_ms = chance.pick(&[300, i64::MAX]);
         config.log_cleaner_backoff_ms = chance.pick(&[1, 20, 100]);
         config.log_cleaner_dedupe_buffer_size = chance.pick(&[4096, 1 << 20]);
-        config.log_cleaner_io_max_bytes_per_second = chance.pick(&[2 << 20, 1 << 30]);
+        config.log_cleaner_io_max_bytes_per_second = f64::from(chance.pick(&[2u32 << 20, 1 << 30]));
         if self.quotas {
             config.quota_window_num = chance.pick(&[1, 2]);
         }

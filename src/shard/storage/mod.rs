@@ -496,6 +496,21 @@ impl Shard {
         }
     }
 
+    /// Memory lets go of what compaction has replaced, so that readers meet what it has left.
+    pub(super) fn evict_replaced(&mut self, id: PartitionId, offset: Offset) {
+        let log = &mut self.partitions.get_mut(&id).expect("its segments were just replaced").log;
+        let mut evicted = 0;
+        while let Some(bytes) = log.evict_one_below(offset) {
+            self.storage.tail_bytes -= bytes;
+            evicted += 1;
+        }
+        self.storage.order.retain(|listed| {
+            let is_evicted = *listed == id && evicted > 0;
+            evicted -= usize::from(is_evicted);
+            !is_evicted
+        });
+    }
+
     /// Wakes the shard when the oldest dirty bytes become due, or a full device is tried again.
     fn set_storage_timer(&mut self, now: Time) {
         if self.storage.timer_set {
