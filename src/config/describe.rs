@@ -50,8 +50,9 @@ pub fn describe_topic(overrides: &BTreeMap<String, String>, broker: &BrokerConfi
     let config = broker.topic_config(overrides).unwrap_or_else(|_| broker.topic.clone());
     let describe = |key: &'static Key| {
         let own = own_of(key, overrides, ConfigSource::DynamicTopic);
-        let synonyms = own.into_iter().chain(inherited(key, broker)).collect();
-        entry(key, config.text(key.name), synonyms, false)
+        let synonyms: Vec<_> = own.into_iter().chain(inherited(key, broker)).collect();
+        let value = in_given_order(key, &synonyms).or_else(|| config.text(key.name));
+        entry(key, value, synonyms, false)
     };
     TopicConfig::KEYS.iter().map(describe).collect()
 }
@@ -60,7 +61,8 @@ pub fn describe_topic(overrides: &BTreeMap<String, String>, broker: &BrokerConfi
 pub fn describe_group(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let describe = |key: &'static Key| {
         let own = own_of(key, overrides, ConfigSource::Group);
-        let synonyms: Vec<_> = own.into_iter().chain(inherited(key, broker)).collect();
+        let default = default_of(key.name, key.default.filter(|_| key.synonyms.is_empty()).map(str::to_owned));
+        let synonyms: Vec<_> = own.into_iter().chain(inherited(key, broker)).chain(default).collect();
         entry(key, synonyms.first().and_then(|synonym| synonym.value.clone()), synonyms, false)
     };
     GroupSettings::KEYS.iter().map(describe).collect()
@@ -91,11 +93,13 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
     }
     for key in TopicConfig::KEYS {
         for synonym in key.synonyms {
-            let synonyms: Vec<ConfigSynonym> =
-                inherited(key, broker).filter(|found| found.name == synonym.name).collect();
+            let is_last = key.synonyms.last() == Some(synonym);
+            let default = key.default.filter(|_| is_last).map(|text| synonym.of_key(text));
+            let synonyms: Vec<_> =
+                configured(&[synonym.name], broker).into_iter().chain(default_of(synonym.name, default)).collect();
             let value = synonyms.first().and_then(|found| found.value.clone());
-            let read_only = !is_dynamic(synonym.name);
-            entries.push(ConfigEntry { name: synonym.name, ..entry(key, value, synonyms, read_only) });
+            let entry = entry(key, value, synonyms, !is_dynamic(synonym.name));
+            entries.push(ConfigEntry { name: synonym.name, config_type: synonym.value_type(key), ..entry });
         }
     }
     entries.extend(WITHOUT_EFFECT.iter().filter_map(|name| kept(name, broker)));
@@ -159,15 +163,25 @@ fn entry(key: &'static Key, value: Option<String>, synonyms: Vec<ConfigSynonym>,
 }
 
 fn own_of(key: &'static Key, overrides: &BTreeMap<String, String>, source: ConfigSource) -> Option<ConfigSynonym> {
-    overrides.get(key.name).map(|text| ConfigSynonym { name: key.name, value: Some(text.clone()), source })
+    let text = overrides.get(key.name)?;
+    let value = key.parts(Some(text)).map_or_else(|| text.clone(), |parts| parts.join(","));
+    Some(ConfigSynonym { name: key.name, value: Some(value), source })
 }
 
-/// What the broker gives a key: all its own keys that were set, then the default under the name of the last.
+/// What the broker gives a key: all its own keys that were set, then the default of the strongest. That is null where there
+/// are several, and then not shown.
 fn inherited(key: &'static Key, broker: &BrokerConfig) -> impl Iterator<Item = ConfigSynonym> {
     let names: Vec<_> = key.synonyms.iter().map(|synonym| synonym.name).collect();
-    let last = key.synonyms.last().copied();
-    let default = key.default.map(|text| last.map_or(text.to_string(), |synonym| synonym.of_key(text)));
-    configured(&names, broker).into_iter().chain(default_of(last.map_or(key.name, |synonym| synonym.name), default))
+    let default = match key.synonyms {
+        [only] => default_of(only.name, key.default.map(str::to_owned)),
+        _ => None,
+    };
+    configured(&names, broker).into_iter().chain(default)
+}
+
+/// A list is shown as whoever set it has ordered it.
+fn in_given_order(key: &Key, synonyms: &[ConfigSynonym]) -> Option<String> {
+    key.parts(Some(synonyms.first()?.value.as_deref()?)).map(|parts| parts.join(","))
 }
 
 /// What was set under these names, the strongest first: for this broker while it ran, for all, in its file.
@@ -245,11 +259,7 @@ mod tests {
         assert_eq!((retention.value.as_deref(), retention.source), (Some("1000"), DynamicTopic));
         assert_eq!(
             synonyms(retention),
-            [
-                ("retention.ms", "1000", DynamicTopic),
-                ("log.retention.hours", "24", StaticBroker),
-                ("log.retention.hours", "72", Default)
-            ]
+            [("retention.ms", "1000", DynamicTopic), ("log.retention.hours", "24", StaticBroker)]
         );
         let segment = find(&entries, "segment.bytes");
         assert_eq!(
@@ -272,6 +282,27 @@ mod tests {
         assert_eq!(find(&entries, "log.retention.hours").value.as_deref(), Some("24"));
         assert_eq!(find(&entries, "log.retention.ms").value, None);
         assert_eq!(find(&entries, "min.insync.replicas").value.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_list_keeps_the_order_of_whoever_set_it() {
+        let own = BTreeMap::from([("cleanup.policy".to_string(), "delete, compact".to_string())]);
+        let entries = describe_topic(&own, &broker(""));
+        let policy = find(&entries, "cleanup.policy");
+        assert_eq!(policy.value.as_deref(), Some("delete,compact"));
+        assert_eq!(synonyms(policy)[0], ("cleanup.policy", "delete,compact", ConfigSource::DynamicTopic));
+        let entries = describe_topic(&BTreeMap::new(), &broker("log.cleanup.policy=delete,compact\n"));
+        assert_eq!(find(&entries, "cleanup.policy").value.as_deref(), Some("delete,compact"));
+    }
+
+    #[test]
+    fn of_several_names_none_shows_a_default_and_hours_are_ints() {
+        let broker = broker("");
+        assert!(find(&describe_topic(&BTreeMap::new(), &broker), "segment.ms").synonyms.is_empty());
+        let entries = describe_broker(&broker);
+        assert_eq!(find(&entries, "log.roll.hours").config_type, ValueType::Int);
+        assert_eq!(synonyms(find(&entries, "log.roll.hours")), [("log.roll.hours", "168", ConfigSource::Default)]);
+        assert_eq!(find(&entries, "log.roll.ms").config_type, ValueType::Long);
     }
 
     #[test]

@@ -10,7 +10,7 @@ settings! {
         /// Partitions of __consumer_offsets. It decides which groups share a log, so it cannot change once the topic exists.
         offsets_topic_partitions: i32 = "offsets.topic.num.partitions" Int, Some("50"), Between(1, 10_000), High, [];
         /// Replicas of __consumer_offsets; fewer while there are fewer brokers.
-        offsets_topic_replication_factor: i32 = "offsets.topic.replication.factor" Int, Some("3"), Between(1, 32_767), High, [];
+        offsets_topic_replication_factor: i32 = "offsets.topic.replication.factor" Short, Some("3"), AtLeast(1), High, [];
         /// Segment size of __consumer_offsets: small, so that compaction comes early and a restart reads little.
         offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes" Int, Some("104857600"), AtLeast(1 << 20), High, [];
         /// Longest text that a client may keep beside a committed offset.

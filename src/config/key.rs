@@ -9,6 +9,7 @@ pub enum ValueType {
     Boolean = 1,
     String = 2,
     Int = 3,
+    Short = 4,
     Long = 5,
     Double = 6,
     List = 7,
@@ -28,9 +29,13 @@ pub enum Valid {
     NotEmpty,
     AtLeast(i64),
     Between(i64, i64),
+    /// From the first to the second, or the third.
+    BetweenOr(i64, i64, i64),
     Fraction,
     /// One of these words; for a list, any of them.
     OneOf(&'static [&'static str]),
+    /// Replicas as partition:broker, or * for all.
+    Replicas,
 }
 
 /// Another key that gives this one its value, perhaps in another unit.
@@ -60,6 +65,11 @@ impl Synonym {
             Ok(number) if self.factor > 1 && number >= 0 => number.saturating_mul(self.factor).to_string(),
             _ => text.to_string(),
         }
+    }
+
+    /// Kafka counts minutes and hours in 32 bits.
+    pub fn value_type(self, key: &Key) -> ValueType {
+        if self.factor > 1 { ValueType::Int } else { key.value_type }
     }
 
     /// The value of a key in units of this synonym.
@@ -93,21 +103,51 @@ impl Key {
     /// Why `text` cannot be this key's value; `Ok` if it can.
     pub fn check(&self, text: &str) -> Result<(), ConfigError> {
         let text = text.trim();
-        let allowed = match self.value_type {
-            ValueType::Boolean => text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false"),
-            ValueType::Int => text.parse::<i32>().is_ok_and(|number| self.admits(number.into())),
-            ValueType::Long => text.parse::<i64>().is_ok_and(|number| self.admits(number)),
-            ValueType::Double => text.parse::<f64>().is_ok_and(|number| match self.valid {
-                Valid::Fraction => (0.0..=1.0).contains(&number),
-                _ => number.is_finite(),
-            }),
-            ValueType::String => self.admits_word(text),
-            ValueType::List => {
-                let mut words = list(text).peekable();
-                (self.valid != Valid::NotEmpty || words.peek().is_some()) && words.all(|word| self.admits_word(word))
+        let wrong = match self.value_type {
+            ValueType::Boolean => {
+                let is_bool = text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false");
+                (!is_bool).then(|| "Expected value to be either true or false".to_owned())
             }
+            ValueType::Short => self.wrong_number(text.parse::<i16>().ok().map(i64::from), "SHORT"),
+            ValueType::Int => self.wrong_number(text.parse::<i32>().ok().map(i64::from), "INT"),
+            ValueType::Long => self.wrong_number(text.parse::<i64>().ok(), "LONG"),
+            ValueType::Double => match (text.parse::<f64>(), self.valid) {
+                (Ok(number), Valid::Fraction) if number < 0.0 => Some("Value must be at least 0".to_owned()),
+                (Ok(number), Valid::Fraction) if number > 1.0 => Some("Value must be no more than 1".to_owned()),
+                (Ok(number), _) if number.is_finite() => None,
+                _ => Some("Not a number of type DOUBLE".to_owned()),
+            },
+            ValueType::String => self.wrong_word(text),
+            ValueType::List => return self.check_list(text),
         };
-        if allowed { Ok(()) } else { Err(ConfigError::value(self.name, text, self.allowed())) }
+        wrong.map_or(Ok(()), |said| Err(self.refuse(text, said)))
+    }
+
+    fn check_list(&self, text: &str) -> Result<(), ConfigError> {
+        if let Some((word, said)) = list(text).find_map(|word| Some((word, self.wrong_word(word)?))) {
+            return Err(self.refuse(word, said));
+        }
+        let has_gap = !text.is_empty() && text.split(',').any(|word| word.trim().is_empty());
+        match self.valid {
+            Valid::OneOf(_) if has_gap => {
+                let problem = format!("Configuration '{}' values must not be empty.", self.name);
+                Err(ConfigError { key: self.name.into(), value: None, place: None, problem, said: None })
+            }
+            Valid::NotEmpty if list(text).next().is_none() => Err(ConfigError::value(self.name, text, self.allowed())),
+            Valid::Replicas if text != "*" && !list(text).all(is_replica) => {
+                let said = format!(
+                    "{} must be the literal '*' or a list of replicas in the following format: \
+                     [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                    self.name
+                );
+                Err(self.refuse(&format!("[{text}]"), said))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, value: &str, said: String) -> ConfigError {
+        ConfigError { said: Some(said), ..ConfigError::value(self.name, value, self.allowed()) }
     }
 
     /// What a list holds, by default if it is not set; `None` if the key is no list.
@@ -116,19 +156,28 @@ impl Key {
         is_list.then(|| list(value.or(self.default).unwrap_or("")).map(str::to_owned).collect())
     }
 
-    fn admits(&self, number: i64) -> bool {
+    /// In Kafka's words what is wrong with a number, or with a text that is none.
+    fn wrong_number(&self, number: Option<i64>, kind: &str) -> Option<String> {
+        let Some(number) = number else { return Some(format!("Not a number of type {kind}")) };
         match self.valid {
-            Valid::AtLeast(least) => number >= least,
-            Valid::Between(least, most) => (least..=most).contains(&number),
-            _ => true,
+            Valid::AtLeast(least) | Valid::Between(least, _) if number < least => {
+                Some(format!("Value must be at least {least}"))
+            }
+            Valid::Between(_, most) if number > most => Some(format!("Value must be no more than {most}")),
+            Valid::BetweenOr(least, most, other) if !(least..=most).contains(&number) && number != other => {
+                Some(format!("Value must be between {least} and {most} or equal to {other}"))
+            }
+            _ => None,
         }
     }
 
-    fn admits_word(&self, word: &str) -> bool {
+    fn wrong_word(&self, word: &str) -> Option<String> {
         match self.valid {
-            Valid::OneOf(words) => words.contains(&word),
-            Valid::NotEmpty => !word.is_empty(),
-            _ => true,
+            Valid::OneOf(words) if !words.contains(&word) => {
+                Some(format!("String must be one of: {}", words.join(", ")))
+            }
+            Valid::NotEmpty if word.is_empty() => Some("String must be non-empty".to_owned()),
+            _ => None,
         }
     }
 
@@ -136,6 +185,7 @@ impl Key {
     pub fn allowed(&self) -> String {
         let kind = match self.value_type {
             ValueType::Boolean => "true or false",
+            ValueType::Short => "a whole number of up to 16 bits",
             ValueType::Int => "a whole number of up to 32 bits",
             ValueType::Long => "a whole number",
             ValueType::Double => "a number",
@@ -147,13 +197,20 @@ impl Key {
             Valid::NotEmpty => format!("{kind}, not empty"),
             Valid::AtLeast(least) => format!("{kind}, at least {least}"),
             Valid::Between(least, most) => format!("{kind} from {least} to {most}"),
+            Valid::BetweenOr(least, most, other) => format!("{kind} from {least} to {most}, or {other}"),
             Valid::Fraction => format!("{kind} from 0 to 1"),
+            Valid::Replicas => format!("{kind} of partition:broker, or *"),
             Valid::OneOf(words) if self.value_type == ValueType::List => {
                 format!("{kind} of any of: {}", words.join(", "))
             }
             Valid::OneOf(words) => format!("one of: {}", words.join(", ")),
         }
     }
+}
+
+fn is_replica(word: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    word.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
 /// The words of a list: parted by commas, blanks around them dropped.
@@ -169,6 +226,8 @@ pub struct ConfigError {
     /// `server.properties:12`, or the command line; `None` for a topic's setting.
     pub place: Option<String>,
     pub problem: String,
+    /// The end of the sentence in which Kafka refuses this value, if it has one.
+    pub said: Option<String>,
 }
 
 impl ConfigError {
@@ -177,7 +236,16 @@ impl ConfigError {
     }
 
     pub fn problem(key: &str, value: &str, problem: impl Into<String>) -> ConfigError {
-        ConfigError { key: key.into(), value: Some(value.into()), place: None, problem: problem.into() }
+        ConfigError { key: key.into(), value: Some(value.into()), place: None, problem: problem.into(), said: None }
+    }
+
+    /// What a client is told: Kafka's sentence where it has one. Of an error without a value the problem says it all.
+    pub fn sentence(&self) -> String {
+        match (&self.value, &self.said) {
+            (Some(value), Some(said)) => format!("Invalid value {value} for configuration {}: {said}", self.key),
+            (Some(_), None) => self.to_string(),
+            (None, _) => self.problem.clone(),
+        }
     }
 }
 
@@ -229,14 +297,17 @@ mod tests {
     #[test]
     fn each_type_and_range_refuses_what_lies_outside() {
         use ValueType::*;
-        let cases: [(Key, &[&str], &[&str]); 8] = [
+        let cases: [(Key, &[&str], &[&str]); 11] = [
             (key(Boolean, Valid::Any), &["true", "FALSE", " true "], &["yes", "1", ""]),
             (key(Int, Valid::AtLeast(1)), &["1", "2147483647"], &["0", "2147483648", "1.5", "", "10k"]),
             (key(Long, Valid::Between(-1, 5)), &["-1", "5"], &["-2", "6", "9223372036854775808"]),
             (key(Double, Valid::Fraction), &["0", "0.5", "1"], &["1.01", "-0.1", "NaN", "half"]),
             (key(String, Valid::OneOf(&["a", "b"])), &["a", "b"], &["A", "c", ""]),
             (key(String, Valid::Any), &["", "x"], &[]),
-            (key(List, Valid::OneOf(&["a", "b"])), &["", "a", "a, b"], &["a,c"]),
+            (key(List, Valid::OneOf(&["a", "b"])), &["", "a", "a, b"], &["a,c", "a,,b"]),
+            (key(Short, Valid::AtLeast(1)), &["1", "32767"], &["0", "32768"]),
+            (key(Int, Valid::BetweenOr(1, 9, -1)), &["-1", "1", "9"], &["0", "10", "-2"]),
+            (key(List, Valid::Replicas), &["", "*", "0:1,2:13"], &["a", "0", "0:", "*,0:1"]),
             (key(List, Valid::NotEmpty), &["x"], &["", " , "]),
         ];
         for (key, good, bad) in cases {
@@ -266,6 +337,21 @@ mod tests {
             error.to_string(),
             "Invalid value 0 for configuration k (server.properties:3): it must be a whole number of up to 32 bits, at least 1"
         );
+    }
+
+    #[test]
+    fn a_client_is_refused_in_kafkas_words() {
+        let said = |value_type, valid, text| key(value_type, valid).check(text).unwrap_err().sentence();
+        let begin = |value: &str| format!("Invalid value {value} for configuration k: ");
+        use ValueType::*;
+        assert_eq!(said(Int, Valid::AtLeast(1), "0"), begin("0") + "Value must be at least 1");
+        assert_eq!(said(Int, Valid::Between(1, 5), "6"), begin("6") + "Value must be no more than 5");
+        assert_eq!(said(Long, Valid::Any, "x"), begin("x") + "Not a number of type LONG");
+        assert_eq!(said(Double, Valid::Fraction, "2"), begin("2") + "Value must be no more than 1");
+        assert_eq!(said(Boolean, Valid::Any, "yes"), begin("yes") + "Expected value to be either true or false");
+        assert_eq!(said(List, Valid::OneOf(&["a", "b"]), "a,c"), begin("c") + "String must be one of: a, b");
+        assert_eq!(said(List, Valid::OneOf(&["a"]), "a,,a"), "Configuration 'k' values must not be empty.");
+        assert!(said(List, Valid::Replicas, "a").starts_with("Invalid value [a] for configuration k: k must be the"));
     }
 
     #[test]

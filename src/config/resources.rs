@@ -15,6 +15,12 @@ settings! {
         consumer_session_timeout_ms: i32 = "consumer.session.timeout.ms" Int, Some("45000"), AtLeast(1), Medium, [same("group.consumer.session.timeout.ms")];
         /// Time between heartbeats of the group's members of the consumer protocol.
         consumer_heartbeat_interval_ms: i32 = "consumer.heartbeat.interval.ms" Int, Some("5000"), AtLeast(1), Medium, [same("group.consumer.heartbeat.interval.ms")];
+        /// Longest time between two assignments of the group's members of the consumer protocol.
+        consumer_assignment_interval_ms: i32 = "consumer.assignment.interval.ms" Int, Some("1000"), AtLeast(0), Medium, [same("group.consumer.assignment.interval.ms")];
+        /// Longest time between two assignments of a share group.
+        share_assignment_interval_ms: i32 = "share.assignment.interval.ms" Int, Some("1000"), AtLeast(0), Medium, [same("group.share.assignment.interval.ms")];
+        /// Longest time between two assignments of a streams group.
+        streams_assignment_interval_ms: i32 = "streams.assignment.interval.ms" Int, Some("1000"), AtLeast(0), Medium, [same("group.streams.assignment.interval.ms")];
         /// Session timeout of a share group's members.
         share_session_timeout_ms: i32 = "share.session.timeout.ms" Int, Some("45000"), AtLeast(1), Medium, [same("group.share.session.timeout.ms")];
         /// Time between heartbeats of a share group's members.
@@ -124,7 +130,7 @@ impl ClientMetricsSettings {
 }
 
 fn unknown(name: &str, problem: String) -> ConfigError {
-    ConfigError { key: name.to_owned(), value: None, place: None, problem }
+    ConfigError { key: name.to_owned(), value: None, place: None, problem, said: None }
 }
 
 #[cfg(test)]

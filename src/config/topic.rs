@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::key::Valid::{Any, AtLeast, Between, Fraction, OneOf};
+use super::key::Valid::{Any, AtLeast, Between, BetweenOr, Fraction, OneOf, Replicas};
 use super::key::{ConfigError, hours, minutes, nearest, same};
 use super::settings::{Setting, settings, words};
 
@@ -13,7 +13,7 @@ settings! {
         /// What happens to old segments: they are deleted, or compacted to the last record of each key, or both; empty keeps them for ever.
         cleanup_policy: CleanupPolicy = "cleanup.policy" List, Some("delete"), OneOf(&["compact", "delete"]), Medium, [same("log.cleanup.policy")];
         /// Level of gzip where compression.type is gzip; -1 leaves it to the codec.
-        compression_gzip_level: i32 = "compression.gzip.level" Int, Some("-1"), Between(-1, 9), Medium, [same("compression.gzip.level")];
+        compression_gzip_level: i32 = "compression.gzip.level" Int, Some("-1"), BetweenOr(1, 9, -1), Medium, [same("compression.gzip.level")];
         /// Accepted for lz4; the built-in encoder has one level.
         compression_lz4_level: i32 = "compression.lz4.level" Int, Some("9"), Between(1, 17), Medium, [same("compression.lz4.level")];
         /// Codec in which batches are kept. producer keeps each as it came, which alone needs no work; any other opens and compresses it anew.
@@ -29,11 +29,11 @@ settings! {
         /// Where flush.messages is larger than 1, the longest a record may wait for stable storage.
         flush_ms: i64 = "flush.ms" Long, Some("9223372036854775807"), AtLeast(0), Medium, [same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")];
         /// Replicas whose copying is slowed down on the following side, as partition:broker.
-        follower_replication_throttled_replicas: Vec<String> = "follower.replication.throttled.replicas" List, Some(""), Any, Medium, [];
+        follower_replication_throttled_replicas: Vec<String> = "follower.replication.throttled.replicas" List, Some(""), Replicas, Medium, [];
         /// Distance between two entries of the offset index, in bytes of the log.
         index_interval_bytes: i32 = "index.interval.bytes" Int, Some("4096"), AtLeast(0), Medium, [same("log.index.interval.bytes")];
         /// Replicas whose copying is slowed down on the leading side, as partition:broker.
-        leader_replication_throttled_replicas: Vec<String> = "leader.replication.throttled.replicas" List, Some(""), Any, Medium, [];
+        leader_replication_throttled_replicas: Vec<String> = "leader.replication.throttled.replicas" List, Some(""), Replicas, Medium, [];
         /// With tiered storage, bytes kept locally; -2 is retention.bytes.
         local_retention_bytes: i64 = "local.retention.bytes" Long, Some("-2"), AtLeast(-2), Medium, [same("log.local.retention.bytes")];
         /// With tiered storage, time kept locally; -2 is retention.ms.
@@ -129,7 +129,7 @@ impl TopicConfig {
                 let known = nearest(name, TopicConfig::KEYS.iter().map(|key| key.name));
                 let meant = known.map(|known| format!(", did you mean {known}?")).unwrap_or_default();
                 let problem = format!("Unknown topic config name: {name}{meant}");
-                return Err(ConfigError { key: name.clone(), value: None, place: None, problem });
+                return Err(ConfigError { key: name.clone(), value: None, place: None, problem, said: None });
             }
             config.set(name, text)?;
         }
@@ -139,19 +139,22 @@ impl TopicConfig {
 
     /// The settings against each other.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, problem: String| {
+            Err(ConfigError { key: key.to_owned(), value: None, place: None, problem, said: None })
+        };
         if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
-            return Err(ConfigError::problem(
+            return refuse(
                 "min.compaction.lag.ms",
-                &self.min_compaction_lag_ms.to_string(),
-                format!("it must not exceed max.compaction.lag.ms, which is {}", self.max_compaction_lag_ms),
-            ));
-        }
-        if self.compression_gzip_level == 0 {
-            return Err(ConfigError::value("compression.gzip.level", "0", "a whole number from 1 to 9, or -1"));
+                format!(
+                    "conflict topic config setting min.compaction.lag.ms ({}) > max.compaction.lag.ms ({})",
+                    self.min_compaction_lag_ms, self.max_compaction_lag_ms
+                ),
+            );
         }
         if self.remote_storage_enable {
-            let problem = "tiered storage is not offered; leave remote.storage.enable false";
-            return Err(ConfigError::problem("remote.storage.enable", "true", problem));
+            let problem = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with \
+                           remote log storage.";
+            return refuse("remote.storage.enable", problem.to_owned());
         }
         Ok(())
     }
@@ -198,8 +201,8 @@ mod tests {
         assert!(refused("retention", "1").contains("Unknown topic config name: retention"));
         assert!(refused("retention.msec", "1").contains("did you mean retention.ms?"));
         assert!(refused("min.compaction.lag.ms", "-1").contains("at least 0"));
-        assert!(refused("remote.storage.enable", "true").contains("tiered storage"));
-        assert!(refused("compression.gzip.level", "0").contains("1 to 9"));
+        assert!(refused("remote.storage.enable", "true").contains("Tiered Storage"));
+        assert!(refused("compression.gzip.level", "0").contains("from 1 to 9, or -1"));
     }
 
     #[test]

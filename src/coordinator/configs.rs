@@ -216,12 +216,8 @@ fn check(image: &MetadataImage, resource: &ConfigResource, wanted: &BTreeMap<Str
     }
 }
 
-/// Of a name that nobody knows the sentence says it all.
 fn refusal(error_code: ErrorCode, error: &ConfigError) -> Refusal {
-    match error.value {
-        Some(_) => Refusal::new(error_code, error.to_string()),
-        None => Refusal::new(error_code, error.problem.clone()),
-    }
+    Refusal::new(error_code, error.sentence())
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {

@@ -285,7 +285,7 @@ fn check_configs(
     let configs = configs.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
     match image.config().topic_config(&configs) {
         Ok(_) => Ok(configs),
-        Err(error) => Err(Refusal::new(ErrorCode::InvalidConfig, error.to_string())),
+        Err(error) => Err(Refusal::new(ErrorCode::InvalidConfig, error.sentence())),
     }
 }
 

@@ -46,6 +46,10 @@ impl<'a> Moment<'a> {
         self.set_for(group, "consumer.heartbeat.interval.ms").unwrap_or(self.config.consumer_heartbeat_interval_ms)
     }
 
+    fn assignment_interval_ms(&self, group: &GroupId) -> i32 {
+        self.set_for(group, "consumer.assignment.interval.ms").unwrap_or(self.config.consumer_assignment_interval_ms)
+    }
+
     /// A setting of this one group, if it was given one (KIP-848); checked when it was.
     fn set_for(&self, group: &GroupId, key: &str) -> Option<i32> {
         self.image.configs_of(&ConfigResource::Group(group.clone()))?.get(key)?.parse().ok()
@@ -234,7 +238,7 @@ impl ConsumerGroup {
         let TargetEpoch { epoch, timestamp_ms } = self.facts.target_epoch;
         let members = i64::try_from(self.facts.members.len()).unwrap_or(i64::MAX);
         let interval_ms = members.saturating_mul(ASSIGNMENT_INTERVAL_PER_MEMBER_MS);
-        let interval_ms = interval_ms.min(i64::from(moment.config.consumer_assignment_interval_ms));
+        let interval_ms = interval_ms.min(i64::from(moment.assignment_interval_ms(&self.id)));
         // A clock that was set back must not stop assignments.
         let elapsed_ms = moment.now.wall_ms.saturating_sub(timestamp_ms);
         let too_early = timestamp_ms != 0 && (0..interval_ms).contains(&elapsed_ms);
