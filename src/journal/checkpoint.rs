@@ -110,7 +110,8 @@ impl Checkpoint {
             return Err(CheckpointError::Version(version));
         }
         let length = head.get_u32() as usize;
-        let table = bytes.split_off(..length.max(HEADER_BYTES)).ok_or(CheckpointError::Damaged)?;
+        let table = bytes.split_off(..length).filter(|table| table.len() >= HEADER_BYTES);
+        let table = table.ok_or(CheckpointError::Damaged)?;
         if crc32c::crc32c(&table[CHECKED_FROM..]) != crc {
             return Err(CheckpointError::Damaged);
         }

@@ -11,6 +11,7 @@ mod generate;
 mod group_record;
 mod mutate;
 mod record_batch;
+mod tables;
 mod targets;
 
 use std::fs;

@@ -9,6 +9,7 @@ use crate::declared::{Declared, Kind, all};
 use crate::generate::{Random, body};
 use crate::group_record::{group_record, group_record_seeds};
 use crate::record_batch::{record_batch, record_batch_seeds};
+use crate::tables;
 
 pub struct Target {
     pub name: &'static str,
@@ -29,6 +30,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "metadata_record", run: metadata_record, seeds: metadata_record_seeds },
     Target { name: "record_batch", run: record_batch, seeds: record_batch_seeds },
     Target { name: "group_record", run: group_record, seeds: group_record_seeds },
+    Target { name: "checkpoint_table", run: tables::checkpoint_table, seeds: tables::checkpoint_table_seeds },
+    Target { name: "cleaning_table", run: tables::cleaning_table, seeds: tables::cleaning_table_seeds },
+    Target { name: "log_state", run: tables::log_state, seeds: tables::log_state_seeds },
+    Target { name: "segment_index", run: tables::segment_index, seeds: tables::segment_index_seeds },
 ];
 
 /// The smallest elements take about 3 bytes on the wire and 56 in memory; a growing vector holds three times its length.
