@@ -65,9 +65,12 @@ impl Partition {
         moved
     }
 
-    /// `min.insync.replicas`, for acks=all. On one node the leader is the only replica there is.
+    /// `min.insync.replicas`, for acks=all; no more are asked for than the partition has (KIP-966). On one node the leader is
+    /// the only replica there is.
     pub fn has_enough_replicas(&self) -> bool {
-        self.log.config().min_insync_replicas <= 1
+        const REPLICAS: i32 = 1;
+        let in_sync = REPLICAS;
+        in_sync >= self.log.config().min_insync_replicas.min(REPLICAS)
     }
 
     /// The topic asked for less than stable storage before an acknowledgement: Kafka's `flush.messages` above 1.
