@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::error_code::ErrorCode;
 use crate::protocol::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, DecodeError, Message, decode_response, encode_request,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, DecodeError, Message, decode_shared_response, encode_request,
 };
 use crate::types::Map;
 
@@ -43,8 +43,13 @@ impl Response {
     /// The message, which borrows from this frame.
     pub fn decode<'a, M: Message<'a>>(&'a self) -> Result<M, SessionError> {
         assert!(M::KEY == self.api_key, "{} does not answer API {}", M::NAME, self.api_key);
-        let decoded = decode_response::<M>(&self.frame, self.api_version);
+        let decoded = decode_shared_response::<M>(&self.frame, self.api_version);
         decoded.map(|(_, message)| message).map_err(|reason| SessionError::Malformed { message: M::NAME, reason })
+    }
+
+    /// The frame itself, once nothing of the message is needed any more.
+    pub fn into_frame(self) -> Bytes {
+        self.frame
     }
 }
 

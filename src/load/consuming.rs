@@ -134,6 +134,7 @@ impl Consuming {
                 self.on_lost(broker, &reason, clock.now_ns(), interval);
                 return;
             }
+            self.links.recycle(broker, response);
         }
         if let Err(reason) = outcome {
             self.on_lost(broker, &reason, clock.now_ns(), interval);

@@ -2,12 +2,12 @@
 //! what a request means.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -21,6 +21,11 @@ use crate::types::{BrokerId, Time};
 const FRAME_BYTES_MAX: usize = 1 << 30;
 /// What one read takes: answers to produce requests by the dozen, a fetch in few.
 const SCRATCH_BYTES: usize = 256 << 10;
+/// After a frame of so many bytes the next one is expected to be no smaller: only its beginning is read elsewhere first.
+const LARGE_FRAME_BYTES: usize = 64 << 10;
+const FIRST_READ_BYTES: usize = 4 << 10;
+/// Room that is made for a frame on its own word; more as it comes.
+const TRUSTED_FRAME_BYTES: usize = 64 << 20;
 const PIECES_PER_WRITE: usize = 64;
 /// How long a connection may take until the broker has said its versions.
 const CONNECT_TIMEOUT_NS: u64 = 10_000_000_000;
@@ -52,6 +57,8 @@ impl Clock {
 pub struct Poller {
     epoll: Epoll,
     timer: TimerFd,
+    /// When the timer fires.
+    armed_ns: u64,
     events: Vec<EpollEvent>,
     pub scratch: Vec<u8>,
 }
@@ -63,15 +70,26 @@ impl Poller {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
         epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, TIMER))?;
-        Ok(Poller { epoll, timer, events: vec![EpollEvent::empty(); 256], scratch: vec![0; SCRATCH_BYTES] })
+        Ok(Poller {
+            epoll,
+            timer,
+            armed_ns: 0,
+            events: vec![EpollEvent::empty(); 256],
+            scratch: vec![0; SCRATCH_BYTES],
+        })
     }
 
-    /// Tokens of the sockets on which something happened, at most `wait_ns` later.
-    pub fn wait(&mut self, wait_ns: u64, tokens: &mut Vec<u64>) -> io::Result<()> {
+    /// Tokens of the sockets on which something happened, until then.
+    pub fn wait(&mut self, now_ns: u64, until_ns: u64, tokens: &mut Vec<u64>) -> io::Result<()> {
         let mut timeout = EpollTimeout::ZERO;
+        let wait_ns = until_ns.saturating_sub(now_ns);
         if wait_ns > 0 {
-            let wait = TimeSpec::from(Duration::from_nanos(wait_ns));
-            self.timer.set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())?;
+            // A socket that ended the last wait has left the timer as it was.
+            if self.armed_ns <= now_ns || self.armed_ns > until_ns {
+                let wait = TimeSpec::from(Duration::from_nanos(wait_ns));
+                self.timer.set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())?;
+                self.armed_ns = until_ns;
+            }
             // The timer ends the wait; should it fail to, so does this.
             timeout = EpollTimeout::try_from(Duration::from_nanos(wait_ns) + Duration::from_secs(1)).unwrap_or(timeout);
         }
@@ -101,9 +119,15 @@ pub struct Link {
     state: State,
     is_connected: bool,
     out: VecDeque<Bytes>,
-    /// A frame that has not come whole: its bytes so far, and how many it will have.
-    partial: Vec<u8>,
+    prefix: [u8; 4],
+    prefix_filled: usize,
+    /// The frame that has not come whole: `filled` bytes of `length` are there. No length while the prefix is not whole.
+    frame: BytesMut,
+    filled: usize,
     length: usize,
+    /// A frame that is done with: the next one takes its place.
+    spare: BytesMut,
+    last_length: usize,
 }
 
 impl Link {
@@ -121,7 +145,20 @@ impl Link {
         let mut session = Session::new(client_id);
         let out = session.hello().into();
         let state = State::Opening { since_ns: now_ns };
-        Ok(Link { stream, session, state, is_connected: false, out, partial: Vec::new(), length: 0 })
+        Ok(Link {
+            stream,
+            session,
+            state,
+            is_connected: false,
+            out,
+            prefix: [0; 4],
+            prefix_filled: 0,
+            frame: BytesMut::new(),
+            filled: 0,
+            length: 0,
+            spare: BytesMut::new(),
+            last_length: 0,
+        })
     }
 
     pub fn send<'a, M: Message<'a>>(&mut self, request: &M, answered: bool) -> Result<(), String> {
@@ -171,27 +208,23 @@ impl Link {
         }
         self.flush().map_err(|error| lost(&error))?;
         loop {
-            // A frame of many reads goes straight into its place.
-            let direct = self.length.saturating_sub(self.partial.len());
-            let count = if direct >= SCRATCH_BYTES {
-                let at = self.partial.len();
-                self.partial.resize((at + SCRATCH_BYTES * 4).min(self.length), 0);
-                let read = self.stream.read(&mut self.partial[at..]);
-                self.partial.truncate(at + *read.as_ref().unwrap_or(&0));
-                read
-            } else {
-                self.stream.read(scratch)
+            // What is missing of a frame goes straight into its place, what follows it into the scratch.
+            let missing = self.length.min(self.frame.len()) - self.filled;
+            let elsewhere = match self.last_length {
+                LARGE_FRAME_BYTES.. if missing == 0 => FIRST_READ_BYTES,
+                _ => scratch.len(),
             };
-            match count {
+            let (at, room) = (self.filled, missing + elsewhere);
+            let mut slices =
+                [IoSliceMut::new(&mut self.frame[at..at + missing]), IoSliceMut::new(&mut scratch[..elsewhere])];
+            match self.stream.read_vectored(&mut slices) {
                 Ok(0) => return Err("it closed the connection".into()),
                 Ok(count) => {
-                    if direct < SCRATCH_BYTES {
-                        self.take_frames(&scratch[..count], responses)?;
-                    } else if self.partial.len() == self.length {
-                        self.end_frame(responses)?;
-                    }
+                    self.filled += count.min(missing);
+                    self.go_on_with_frame(responses)?;
+                    self.take_frames(&scratch[..count.saturating_sub(missing)], responses)?;
                     // What fills less than there was room for has emptied the socket: epoll tells of the next.
-                    if direct < SCRATCH_BYTES && count < scratch.len() {
+                    if count < room {
                         return Ok(());
                     }
                 }
@@ -205,31 +238,52 @@ impl Link {
     fn take_frames(&mut self, mut bytes: &[u8], responses: &mut Vec<Response>) -> Result<(), String> {
         while !bytes.is_empty() {
             if self.length == 0 {
-                let needed = 4 - self.partial.len();
-                let (prefix, rest) = bytes.split_at(needed.min(bytes.len()));
-                self.partial.extend_from_slice(prefix);
+                let (prefix, rest) = bytes.split_at((4 - self.prefix_filled).min(bytes.len()));
+                self.prefix[self.prefix_filled..][..prefix.len()].copy_from_slice(prefix);
+                self.prefix_filled += prefix.len();
                 bytes = rest;
-                let Some(length) = self.partial.first_chunk() else { return Ok(()) };
-                let length = usize::try_from(i32::from_be_bytes(*length)).ok();
-                let sound = length.filter(|length| (4..=FRAME_BYTES_MAX).contains(length));
-                self.length = sound.ok_or(
-                    "its answer does not begin with a plausible length: is this a Kafka listener without TLS?",
-                )?;
-                self.partial.clear();
+                if self.prefix_filled < 4 {
+                    return Ok(());
+                }
+                self.begin_frame()?;
             }
-            let (part, rest) = bytes.split_at((self.length - self.partial.len()).min(bytes.len()));
-            self.partial.extend_from_slice(part);
+            let (part, rest) = bytes.split_at((self.frame.len() - self.filled).min(bytes.len()));
+            self.frame[self.filled..][..part.len()].copy_from_slice(part);
+            self.filled += part.len();
             bytes = rest;
-            if self.partial.len() == self.length {
-                self.end_frame(responses)?;
-            }
+            self.go_on_with_frame(responses)?;
+        }
+        Ok(())
+    }
+
+    fn begin_frame(&mut self) -> Result<(), String> {
+        let length = usize::try_from(i32::from_be_bytes(self.prefix)).ok();
+        let sound = length.filter(|length| (4..=FRAME_BYTES_MAX).contains(length));
+        self.length =
+            sound.ok_or("its answer does not begin with a plausible length: is this a Kafka listener without TLS?")?;
+        (self.prefix_filled, self.filled) = (0, 0);
+        let room = self.length.min(TRUSTED_FRAME_BYTES);
+        self.frame = std::mem::take(&mut self.spare);
+        if self.frame.capacity() < room {
+            self.frame = BytesMut::zeroed(room);
+        }
+        self.frame.resize(room, 0);
+        Ok(())
+    }
+
+    fn go_on_with_frame(&mut self, responses: &mut Vec<Response>) -> Result<(), String> {
+        if self.length > 0 && self.filled == self.length {
+            return self.end_frame(responses);
+        }
+        if self.filled == self.frame.len() {
+            self.frame.resize(self.length.min(2 * self.filled), 0);
         }
         Ok(())
     }
 
     fn end_frame(&mut self, responses: &mut Vec<Response>) -> Result<(), String> {
-        self.length = 0;
-        let frame = Bytes::from(std::mem::take(&mut self.partial));
+        (self.last_length, self.length, self.filled) = (self.length, 0, 0);
+        let frame = std::mem::take(&mut self.frame).freeze();
         match self.state {
             State::Opening { .. } => match self.session.on_hello(frame).map_err(|error| error.to_string())? {
                 Some(again) => {
@@ -329,6 +383,16 @@ impl Links {
         self.open.get_mut(&broker).map_or(Ok(()), |link| link.on_event(scratch, responses))
     }
 
+    /// A response that nobody needs any more: the next frame takes its place in memory, if nothing of it is kept.
+    pub fn recycle(&mut self, broker: BrokerId, response: Response) {
+        if let Some(link) = self.open.get_mut(&broker)
+            && let Ok(buffer) = response.into_frame().try_into_mut()
+            && buffer.capacity() > link.spare.capacity()
+        {
+            link.spare = buffer;
+        }
+    }
+
     pub fn close(&mut self, broker: BrokerId, now_ns: u64) {
         self.open.remove(&broker);
         self.not_before_ns.insert(broker, now_ns + RECONNECT_BACKOFF_NS);
@@ -362,8 +426,8 @@ mod tests {
 
     fn pump(links: &mut Links, poller: &mut Poller, until: impl Fn(&mut Links, &[Response]) -> bool) -> Vec<Response> {
         let (mut tokens, mut responses) = (Vec::new(), Vec::new());
-        for _ in 0..10_000 {
-            poller.wait(10_000_000, &mut tokens).unwrap();
+        for turn in 0..10_000 {
+            poller.wait(turn * 10_000_000, (turn + 1) * 10_000_000, &mut tokens).unwrap();
             let mut scratch = std::mem::take(&mut poller.scratch);
             for token in tokens.drain(..) {
                 links.on_event(Links::parts(token).1, &mut scratch, &mut responses).unwrap();
@@ -425,8 +489,11 @@ mod tests {
         let mut links = Links::new(3, "test".into(), BTreeMap::from([(1, address)]));
         let mut told = links.ready(&poller, 0, 1).err();
         let mut tokens = Vec::new();
-        while told.is_none() {
-            poller.wait(10_000_000, &mut tokens).unwrap();
+        for turn in 0..10_000 {
+            if told.is_some() {
+                break;
+            }
+            poller.wait(turn * 10_000_000, (turn + 1) * 10_000_000, &mut tokens).unwrap();
             let mut scratch = vec![0; 10];
             for token in tokens.drain(..) {
                 assert_eq!(Links::parts(token), (3, 1));

@@ -111,11 +111,11 @@ impl Worker {
             if now_ns >= (self.index + 1) * self.plan.interval_ns && !self.end_interval(now_ns) {
                 return;
             }
-            let wait_ns = match is_more_due || self.plan.spin {
-                true => 0,
-                false => self.next_ns().saturating_sub(now_ns).min(SLEEP_NS_MAX),
+            let until_ns = match is_more_due || self.plan.spin {
+                true => now_ns,
+                false => self.next_ns().min(now_ns + SLEEP_NS_MAX),
             };
-            if let Err(error) = self.poller.wait(wait_ns, &mut tokens) {
+            if let Err(error) = self.poller.wait(now_ns, until_ns, &mut tokens) {
                 let _ =
                     self.reports.send(Report::Failed(format!("the generator cannot wait for its sockets: {error}")));
                 break;

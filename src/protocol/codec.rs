@@ -66,6 +66,8 @@ impl std::error::Error for DecodeError {}
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
+    /// Whom the bytes belong to, where that is counted: what is kept of them then needs no copy.
+    owner: Option<&'a Bytes>,
     /// Array elements that may still come.
     elements_left: usize,
     elements_max: usize,
@@ -84,8 +86,21 @@ impl<'a> Reader<'a> {
         Reader::with_elements_max(bytes, usize::MAX)
     }
 
+    /// The same where the bytes belong to a counted buffer.
+    pub fn of_shared_response(bytes: &'a Bytes) -> Reader<'a> {
+        Reader { owner: Some(bytes), ..Reader::of_response(bytes) }
+    }
+
+    /// Bytes that were taken from this reader, to be kept.
+    pub(super) fn keep(&self, taken: &'a [u8]) -> Bytes {
+        match self.owner {
+            Some(owner) => owner.slice_ref(taken),
+            None => Bytes::copy_from_slice(taken),
+        }
+    }
+
     fn with_elements_max(bytes: &'a [u8], elements_max: usize) -> Reader<'a> {
-        Reader { bytes, elements_left: elements_max, elements_max, flexible: false }
+        Reader { bytes, owner: None, elements_left: elements_max, elements_max, flexible: false }
     }
 
     /// What has not been read yet.

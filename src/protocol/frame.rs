@@ -195,7 +195,15 @@ pub fn encode_request<'a, M: Message<'a>>(
 
 /// The client's half: correlation id and body of one response.
 pub fn decode_response<'a, M: Message<'a>>(frame: &'a [u8], api_version: i16) -> Result<(i32, M), DecodeError> {
-    let mut reader = Reader::of_response(frame);
+    read_response(Reader::of_response(frame), api_version)
+}
+
+/// The same from a counted buffer: records that it holds are slices of it.
+pub fn decode_shared_response<'a, M: Message<'a>>(frame: &'a Bytes, api_version: i16) -> Result<(i32, M), DecodeError> {
+    read_response(Reader::of_shared_response(frame), api_version)
+}
+
+fn read_response<'a, M: Message<'a>>(mut reader: Reader<'a>, api_version: i16) -> Result<(i32, M), DecodeError> {
     let correlation_id = i32::read(&mut reader, 0)?;
     if M::KEY != ApiKey::ApiVersions.code() && M::is_flexible(api_version) {
         reader.set_flexible(true);

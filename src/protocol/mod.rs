@@ -77,7 +77,8 @@ pub use describe_user_scram_credentials::{DescribeUserScramCredentialsRequest, D
 pub use fetch::{FetchRequest, FetchResponse};
 pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 pub use frame::{
-    APIS, ApiKey, ApiRange, RequestHeader, api, decode_header, decode_response, encode_request, response_writer,
+    APIS, ApiKey, ApiRange, RequestHeader, api, decode_header, decode_response, decode_shared_response, encode_request,
+    response_writer,
 };
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
 pub use incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};

@@ -212,7 +212,7 @@ impl<'a> Wire<'a> for Records {
     fn read(reader: &mut Reader<'a>, _version: i16) -> Result<Records, DecodeError> {
         Ok(match reader.nullable_bytes()? {
             None | Some([]) => Records::default(),
-            Some(bytes) => Records(vec![Bytes::copy_from_slice(bytes)]),
+            Some(bytes) => Records(vec![reader.keep(bytes)]),
         })
     }
 

@@ -15,9 +15,8 @@ pub struct BatchBuilder {
     header: BatchHeader,
     compression: Option<Compression>,
     compression_level: Option<i32>,
-    body: Vec<u8>,
-    /// The record being encoded; its length must be known before it is appended.
-    record: Vec<u8>,
+    /// Room for the header, then the records.
+    bytes: Vec<u8>,
 }
 
 impl Default for BatchBuilder {
@@ -43,7 +42,14 @@ impl BatchBuilder {
             base_sequence: -1,
             record_count: 0,
         };
-        BatchBuilder { header, compression: None, compression_level: None, body: Vec::new(), record: Vec::new() }
+        BatchBuilder { header, compression: None, compression_level: None, bytes: vec![0; HEADER_BYTES] }
+    }
+
+    /// The same with room for a batch of so many bytes, so that it need not grow.
+    pub fn with_capacity(bytes: usize) -> BatchBuilder {
+        let mut builder = BatchBuilder::new();
+        builder.bytes.reserve_exact(bytes.saturating_sub(HEADER_BYTES));
+        builder
     }
 
     pub fn base_offset(mut self, base_offset: Offset) -> BatchBuilder {
@@ -100,20 +106,32 @@ impl BatchBuilder {
         if self.header.record_count == 0 {
             self.header.base_timestamp = timestamp;
         }
-        let record = &mut self.record;
-        record.clear();
-        record.push(0);
-        varint::put(record, timestamp.wrapping_sub(self.header.base_timestamp));
-        varint::put(record, i64::from(self.header.record_count));
-        put_nullable(record, key);
-        put_nullable(record, value);
-        varint::put(record, headers.len() as i64);
+        let timestamp_delta = timestamp.wrapping_sub(self.header.base_timestamp);
+        let offset_delta = i64::from(self.header.record_count);
+        let of_headers: usize =
+            headers.iter().map(|(key, value)| nullable_size(Some(key)) + nullable_size(*value)).sum();
+        let length = 1
+            + varint::size(timestamp_delta)
+            + varint::size(offset_delta)
+            + nullable_size(key)
+            + nullable_size(value)
+            + varint::size(headers.len() as i64)
+            + of_headers;
+        let bytes = &mut self.bytes;
+        bytes.reserve(length + varint::size(length as i64));
+        varint::put(bytes, length as i64);
+        let start = bytes.len();
+        bytes.push(0);
+        varint::put(bytes, timestamp_delta);
+        varint::put(bytes, offset_delta);
+        put_nullable(bytes, key);
+        put_nullable(bytes, value);
+        varint::put(bytes, headers.len() as i64);
         for (key, value) in headers {
-            put_nullable(record, Some(key));
-            put_nullable(record, *value);
+            put_nullable(bytes, Some(key));
+            put_nullable(bytes, *value);
         }
-        varint::put(&mut self.body, record.len() as i64);
-        self.body.extend_from_slice(record);
+        assert!(bytes.len() == start + length, "a record is as long as it says");
         self.header.max_timestamp = self.header.max_timestamp.max(timestamp);
         self.header.last_offset_delta = self.header.record_count;
         self.header.record_count += 1;
@@ -129,7 +147,7 @@ impl BatchBuilder {
 
     /// Size of the batch so far in bytes, before compression.
     pub fn size(&self) -> usize {
-        HEADER_BYTES + self.body.len()
+        self.bytes.len()
     }
 
     /// The batch. At least one record must have been pushed, and the whole stay below 2 GiB.
@@ -137,17 +155,23 @@ impl BatchBuilder {
         assert!(!self.is_empty(), "a batch holds at least one record");
         if let Some(compression) = self.compression {
             self.header.attributes |= compression as i16;
-            self.body = compression.compress(&self.body, self.compression_level);
+            let body = compression.compress(&self.bytes[HEADER_BYTES..], self.compression_level);
+            self.bytes.truncate(HEADER_BYTES);
+            self.bytes.extend_from_slice(&body);
         }
-        let length = HEADER_BYTES + self.body.len() - LENGTH_PREFIX_BYTES;
+        let mut bytes = self.bytes;
+        let length = bytes.len() - LENGTH_PREFIX_BYTES;
         self.header.batch_length = length.try_into().expect("a batch is smaller than 2 GiB");
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.body.len());
-        bytes.extend_from_slice(&self.header.to_bytes());
-        bytes.extend_from_slice(&self.body);
+        bytes[..HEADER_BYTES].copy_from_slice(&self.header.to_bytes());
         let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
         bytes[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+        bytes.shrink_to_fit();
         bytes.into()
     }
+}
+
+fn nullable_size(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(varint::size(-1), |bytes| varint::size(bytes.len() as i64) + bytes.len())
 }
 
 pub(super) fn put_nullable(target: &mut Vec<u8>, bytes: Option<&[u8]>) {

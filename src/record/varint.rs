@@ -10,8 +10,19 @@ pub fn put(target: &mut Vec<u8>, value: i64) {
     target.push(rest as u8);
 }
 
+/// How many bytes `put` appends for it.
+pub fn size(value: i64) -> usize {
+    let bits = 64 - (((value << 1) ^ (value >> 63)) as u64 | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
 /// Takes a number of up to 64 bits off the front. `None` if the bytes end inside it or it is longer than 10 bytes.
 pub fn take_long(source: &mut &[u8]) -> Option<i64> {
+    // Most numbers in records are small.
+    if let Some((&byte @ 0..0x80, rest)) = source.split_first() {
+        *source = rest;
+        return Some(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+    }
     let mut bits: u64 = 0;
     for (i, byte) in source.iter().enumerate().take(10) {
         if i == 9 && *byte > 1 {
