@@ -350,7 +350,8 @@ impl Producing {
             eprintln!("gannet: {reason}; trying again for up to {} ms", self.arguments.delivery_timeout_ms);
         }
         self.pipelines.close(broker);
-        self.producer.on_disconnect(now, broker);
+        let given_up = self.producer.on_disconnect(now, broker);
+        assert!(given_up.is_empty(), "retries have no end here");
     }
 
     fn take(&mut self, deliveries: Vec<Delivery>, broker: Option<BrokerId>) -> Result<(), Failure> {

@@ -30,7 +30,7 @@ pub struct ProducerConfig {
     pub request_timeout_ms: u64,
     /// A record that has not been acknowledged after so long is given up.
     pub delivery_timeout_ms: u64,
-    /// How often a batch is sent again before a refusal that might heal counts.
+    /// How often a batch is sent again before a refusal that might heal, or a lost connection, counts.
     pub retries: u32,
     pub retry_backoff_ms: u64,
 }
@@ -60,7 +60,6 @@ pub struct Delivery {
 #[derive(Debug)]
 pub struct Producer {
     config: ProducerConfig,
-    identity: Option<(ProducerId, ProducerEpoch)>,
     queues: Vec<Queue>,
     /// The queues that hold an open or a ready batch: of many partitions few are busy at once.
     busy: BTreeSet<usize>,
@@ -68,6 +67,8 @@ pub struct Producer {
     in_flight: BTreeMap<BrokerId, VecDeque<Request>>,
     /// Where the next request begins to look, so that no partition starves.
     cursor: usize,
+    /// Queues whose identity is spent.
+    fenced: BTreeSet<usize>,
     buffered_bytes: usize,
     unacknowledged: usize,
     flushing: bool,
@@ -78,7 +79,14 @@ pub struct Producer {
 #[derive(Debug)]
 struct Queue {
     destination: Destination,
+    /// `None` where nothing is idempotent.
+    identity: Option<(ProducerId, ProducerEpoch)>,
+    /// A batch that had its sequence was given up: the broker refuses what follows under the same identity, so nothing
+    /// leaves until there is another.
+    is_fenced: bool,
     open: Option<Open>,
+    /// The size of its last batch: the next one gets so much room.
+    last_batch_bytes: usize,
     /// In the order of their numbers.
     ready: VecDeque<Batch>,
     in_flight: usize,
@@ -101,7 +109,7 @@ struct Open {
 
 #[derive(Debug)]
 struct Batch {
-    bytes: Bytes,
+    contents: Contents,
     records: i32,
     /// Order within the partition.
     number: u64,
@@ -110,6 +118,26 @@ struct Batch {
     /// Bytes before compression, as `buffered_bytes` counts them.
     buffered_bytes: usize,
     deadline: Deadline,
+}
+
+/// A batch gets its sequence when it first leaves: one that is given up before leaves no gap.
+#[derive(Debug)]
+enum Contents {
+    Gathered(BatchBuilder),
+    Sealed(Bytes),
+}
+
+impl Batch {
+    fn sealed(&self) -> &Bytes {
+        match &self.contents {
+            Contents::Sealed(bytes) => bytes,
+            Contents::Gathered(_) => unreachable!("only what was sealed leaves"),
+        }
+    }
+
+    fn is_sealed(&self) -> bool {
+        matches!(self.contents, Contents::Sealed(_))
+    }
 }
 
 #[derive(Debug)]
@@ -130,7 +158,10 @@ impl Producer {
         assert!(config.requests_in_flight_max > 0 && (identity.is_none() || config.requests_in_flight_max <= 5));
         let queue = |destination| Queue {
             destination,
+            identity,
+            is_fenced: false,
             open: None,
+            last_batch_bytes: 0,
             ready: VecDeque::new(),
             in_flight: 0,
             next_number: 0,
@@ -141,11 +172,11 @@ impl Producer {
         };
         Producer {
             config,
-            identity,
             queues: destinations.into_iter().map(queue).collect(),
             busy: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             cursor: 0,
+            fenced: BTreeSet::new(),
             buffered_bytes: 0,
             unacknowledged: 0,
             flushing: false,
@@ -171,12 +202,12 @@ impl Producer {
         if is_full {
             self.close(destination);
         }
-        let first_record = self.queues[destination].records;
+        let Queue { records: first_record, last_batch_bytes, .. } = self.queues[destination];
         self.queues[destination].records += 1;
         let open = self.queues[destination].open.get_or_insert_with(|| {
             self.unacknowledged += 1;
             self.busy.insert(destination);
-            Open { builder: BatchBuilder::new(), since: now.monotonic_us, first_record }
+            Open { builder: BatchBuilder::with_capacity(last_batch_bytes), since: now.monotonic_us, first_record }
         });
         let size_before = if open.builder.is_empty() { 0 } else { open.builder.size() };
         open.builder.push(timestamp, key, value);
@@ -192,16 +223,12 @@ impl Producer {
         let queue = &mut self.queues[destination];
         let Some(Open { builder, since, first_record }) = queue.open.take() else { return };
         let (records, buffered_bytes) = (builder.record_count(), builder.size());
-        let mut builder = builder.compression(self.config.compression);
-        if let Some((id, epoch)) = self.identity {
-            builder = builder.producer(id, epoch, queue.next_sequence);
-            queue.next_sequence = queue.next_sequence.wrapping_add(records) & i32::MAX;
-        }
+        queue.last_batch_bytes = buffered_bytes;
         let deadline = since.saturating_add(self.config.delivery_timeout_ms * 1000);
         let number = queue.next_number;
         queue.next_number += 1;
         queue.ready.push_back(Batch {
-            bytes: builder.build(),
+            contents: Contents::Gathered(builder),
             records,
             number,
             first_record,
@@ -209,6 +236,21 @@ impl Producer {
             buffered_bytes,
             deadline,
         });
+    }
+
+    /// The size of the batch that leaves next: it has its sequence from here on.
+    fn seal(&mut self, destination: usize) -> usize {
+        let Queue { ready, identity, next_sequence, .. } = &mut self.queues[destination];
+        let batch = ready.front_mut().expect("the caller has seen it");
+        if let Contents::Gathered(builder) = &mut batch.contents {
+            let mut builder = std::mem::take(builder).compression(self.config.compression);
+            if let Some((id, epoch)) = *identity {
+                builder = builder.producer(id, epoch, *next_sequence);
+                *next_sequence = next_sequence.wrapping_add(batch.records) & i32::MAX;
+            }
+            batch.contents = Contents::Sealed(builder.build());
+        }
+        batch.sealed().len()
     }
 
     /// From now on nothing lingers.
@@ -250,13 +292,13 @@ impl Producer {
                 if self.queues[destination].ready.is_empty() {
                     self.close(destination);
                 }
-                let queue = &mut self.queues[destination];
-                let size = queue.ready.front().map_or(0, |batch| batch.bytes.len());
+                let size = self.seal(destination);
                 if bytes > 0 && bytes + size > self.config.request_bytes_max {
                     self.cursor = destination;
                     break;
                 }
                 bytes += size;
+                let queue = &mut self.queues[destination];
                 let batch = queue.ready.pop_front().expect("what is due is ready or was just closed");
                 queue.is_retrying = false;
                 queue.in_flight += 1;
@@ -273,7 +315,7 @@ impl Producer {
         let mut topic_data: Vec<TopicProduceData> = Vec::new();
         for (destination, batch) in &requests.back().expect("just pushed").batches {
             let Destination { topic, topic_id, partition, .. } = &self.queues[*destination].destination;
-            let data = PartitionProduceData { index: *partition, records: Some(&batch.bytes) };
+            let data = PartitionProduceData { index: *partition, records: Some(batch.sealed()) };
             match topic_data.last_mut() {
                 Some(last) if last.name == &**topic => last.partition_data.push(data),
                 _ => topic_data.push(TopicProduceData { name: topic, topic_id: *topic_id, partition_data: vec![data] }),
@@ -297,7 +339,7 @@ impl Producer {
     /// When this partition's next batch may leave; `None` while there is none, or while an answer must come first.
     fn due(&self, destination: usize) -> Option<Deadline> {
         let queue = &self.queues[destination];
-        if queue.is_retrying && queue.in_flight > 0 {
+        if queue.is_fenced || (queue.is_retrying && queue.in_flight > 0) {
             return None;
         }
         let linger_ms = if self.flushing { 0 } else { self.config.linger_ms };
@@ -362,12 +404,18 @@ impl Producer {
         ended.collect()
     }
 
-    /// The connection is gone, or never came to be: what was in flight is sent again, elsewhere if metadata says so.
-    pub fn on_disconnect(&mut self, now: Time, broker: BrokerId) {
+    /// The connection is gone, or never came to be: what was in flight is sent again as often as `retries` allows, elsewhere
+    /// if metadata says so.
+    pub fn on_disconnect(&mut self, now: Time, broker: BrokerId) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
         while let Some(request) = self.take_oldest(broker) {
             for (destination, batch) in request.batches {
                 self.queues[destination].in_flight -= 1;
-                self.retry(now, destination, batch);
+                if batch.retries < self.config.retries {
+                    self.retry(now, destination, batch);
+                } else {
+                    deliveries.push(self.end(destination, batch, Err((ErrorCode::NetworkException, None))));
+                }
             }
         }
         self.wants_metadata = true;
@@ -375,6 +423,7 @@ impl Producer {
         for queue in self.queues.iter_mut().filter(|queue| queue.destination.leader == Some(broker)) {
             queue.not_before = backoff;
         }
+        deliveries
     }
 
     fn take_oldest(&mut self, broker: BrokerId) -> Option<Request> {
@@ -400,6 +449,11 @@ impl Producer {
     ) -> Delivery {
         self.buffered_bytes -= batch.buffered_bytes;
         self.unacknowledged -= 1;
+        let queue = &mut self.queues[destination];
+        if outcome.is_err() && queue.identity.is_some() && batch.is_sealed() {
+            queue.is_fenced = true;
+            self.fenced.insert(destination);
+        }
         Delivery { destination, first_record: batch.first_record, records: batch.records, outcome }
     }
 
@@ -425,6 +479,32 @@ impl Producer {
     pub fn overdue(&self, now: Time) -> Option<BrokerId> {
         let is_late = |requests: &VecDeque<Request>| requests.front().is_some_and(|r| r.deadline <= now.monotonic_us);
         self.in_flight.iter().find(|(_, requests)| is_late(requests)).map(|(broker, _)| *broker)
+    }
+
+    /// Whether a partition cannot go on until InitProducerId has given this producer another identity.
+    pub fn wants_identity(&self) -> bool {
+        self.fenced.iter().any(|&destination| self.queues[destination].in_flight == 0)
+    }
+
+    /// Partitions that wait for it go on under this identity. What had left under the former one, and came back without a
+    /// word on what became of it, is given up: sent again under another it might be there twice.
+    pub fn on_identity(&mut self, identity: (ProducerId, ProducerEpoch)) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
+        for destination in self.fenced.iter().copied().collect::<Vec<usize>>() {
+            if self.queues[destination].in_flight > 0 {
+                continue;
+            }
+            while self.queues[destination].ready.front().is_some_and(Batch::is_sealed) {
+                let batch = self.queues[destination].ready.pop_front().expect("just seen");
+                deliveries.push(self.end(destination, batch, Err((ErrorCode::OutOfOrderSequenceNumber, None))));
+            }
+            self.fenced.remove(&destination);
+            let queue = &mut self.queues[destination];
+            (queue.identity, queue.is_fenced, queue.is_retrying) = (Some(identity), false, false);
+            queue.next_sequence = 0;
+            self.rest_if_empty(destination);
+        }
+        deliveries
     }
 
     /// Whether something came back, or is leaderless, that newer metadata may explain.

@@ -199,7 +199,7 @@ fn a_lost_connection_brings_everything_back_and_the_new_leader_gets_it() {
         push_batch(&mut producer, at_ms(0), 0);
         sent(&mut producer, at_ms(0), 1);
     }
-    producer.on_disconnect(at_ms(10), 1);
+    assert_eq!(producer.on_disconnect(at_ms(10), 1), []);
     assert!(producer.wants_metadata() && !producer.is_idle());
     let partition = PartitionInfo { index: 0, leader: Some(2), leader_epoch: 1 };
     let topic = Topic { id: Uuid::from_random(7), is_internal: false, partitions: vec![partition.clone()] };
@@ -285,4 +285,67 @@ fn a_refusal_counts_once_the_retries_are_spent() {
     let ended = answer(&mut producer, at_ms(102), 1, &[(0, ErrorCode::NotEnoughReplicas, -1)]);
     assert_eq!(ended[0].outcome, Err((ErrorCode::NotEnoughReplicas, None)));
     assert!(producer.is_idle());
+}
+
+/// The broker would refuse whatever follows the gap, for ever, and say that its sequence is out of order.
+#[test]
+fn after_a_batch_was_given_up_its_partition_goes_on_under_another_identity() {
+    let mut producer = producer(config(), &[1, 1]);
+    for destination in [0, 1] {
+        push_batch(&mut producer, at_ms(0), destination);
+    }
+    assert_eq!(sent(&mut producer, at_ms(0), 1), Some(vec![(0, 0, 1), (1, 0, 1)]));
+    push_batch(&mut producer, at_ms(0), 0);
+    assert_eq!(sent(&mut producer, at_ms(0), 1), Some(vec![(0, 1, 1)]));
+    push_batch(&mut producer, at_ms(0), 0);
+    let refused = answer(&mut producer, at_ms(1), 1, &[(0, ErrorCode::MessageTooLarge, -1), (1, ErrorCode::None, 0)]);
+    assert_eq!((refused[0].outcome.is_err(), refused[1].outcome.is_ok()), (true, true));
+    // The one in flight behind it comes back first; nothing else of its partition leaves meanwhile.
+    assert!(!producer.wants_identity());
+    assert_eq!(sent(&mut producer, at_ms(1), 1), None);
+    let refused = answer(&mut producer, at_ms(2), 1, &[(0, ErrorCode::OutOfOrderSequenceNumber, -1)]);
+    assert!(refused[0].outcome.is_err() && producer.wants_identity());
+    // The other partition does not wait.
+    push_batch(&mut producer, at_ms(2), 1);
+    assert_eq!(sent(&mut producer, at_ms(2), 1), Some(vec![(1, 1, 1)]));
+    assert_eq!(producer.on_identity((9, 0)), []);
+    assert!(!producer.wants_identity());
+    assert_eq!(sent(&mut producer, at_ms(2), 1), Some(vec![(0, 0, 1)]));
+}
+
+#[test]
+fn what_may_be_there_already_is_not_sent_again_under_another_identity() {
+    let mut producer = producer(config(), &[1]);
+    for _ in 0..2 {
+        push_batch(&mut producer, at_ms(0), 0);
+        sent(&mut producer, at_ms(0), 1);
+    }
+    producer.on_disconnect(at_ms(1), 1);
+    push_batch(&mut producer, at_ms(2), 0);
+    assert_eq!(sent(&mut producer, at_ms(200), 1), Some(vec![(0, 0, 1)]));
+    answer(&mut producer, at_ms(201), 1, &[(0, ErrorCode::MessageTooLarge, -1)]);
+    let given_up = producer.on_identity((9, 0));
+    assert_eq!((given_up.len(), given_up[0].first_record, given_up[0].outcome.is_err()), (1, 1, true));
+    assert_eq!(sent(&mut producer, at_ms(202), 1), Some(vec![(0, 0, 1)]));
+}
+
+#[test]
+fn a_batch_that_expires_before_it_was_ever_sent_leaves_no_gap() {
+    let mut producer = producer(config(), &[1]);
+    producer.on_disconnect(at_ms(0), 1);
+    push_batch(&mut producer, at_ms(0), 0);
+    push_batch(&mut producer, at_ms(5_000), 0);
+    assert_eq!(producer.expire(at_ms(10_000)).len(), 1);
+    assert_eq!((producer.wants_identity(), sent(&mut producer, at_ms(10_000), 1)), (false, Some(vec![(0, 0, 1)])));
+}
+
+#[test]
+fn without_retries_a_lost_connection_is_the_end_of_what_was_in_flight() {
+    let mut producer = producer(ProducerConfig { retries: 0, ..config() }, &[1]);
+    push_batch(&mut producer, at_ms(0), 0);
+    sent(&mut producer, at_ms(0), 1);
+    push_batch(&mut producer, at_ms(0), 0);
+    let given_up = producer.on_disconnect(at_ms(1), 1);
+    assert_eq!(given_up.len(), 1);
+    assert_eq!(given_up[0].outcome, Err((ErrorCode::NetworkException, None)));
 }

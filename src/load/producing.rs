@@ -16,7 +16,9 @@ use crate::client::{Cluster, Delivery, Destination, Partitioner, Producer, Respo
 use crate::error_code::ErrorCode;
 use crate::protocol::ApiKey;
 use crate::protocol::metadata::MetadataRequestTopic;
-use crate::protocol::{MetadataRequest, MetadataResponse, ProduceResponse};
+use crate::protocol::{
+    InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProduceResponse,
+};
 use crate::types::{BrokerId, Time};
 
 /// Records made at a stretch before sockets are looked at again.
@@ -24,6 +26,10 @@ const RECORDS_PER_TURN: usize = 512;
 /// The clock is read anew after so many of them.
 const RECORDS_PER_CLOCK: usize = 32;
 const METADATA_BACKOFF_NS: u64 = 100_000_000;
+/// Records that would wait for others anyway are made together: at most so long after the first of them was due.
+const SLACK_NS_MAX: u64 = 1_000_000;
+/// A record costs its batch about so much more than its key and value.
+const RECORD_OVERHEAD_BYTES: usize = 12;
 
 #[derive(Debug)]
 pub struct Producing {
@@ -54,6 +60,8 @@ pub struct Producing {
     has_ended: bool,
     metadata_not_before_ns: u64,
     metadata_asked: bool,
+    identity_not_before_ns: u64,
+    identity_asked: bool,
     pub failure: Option<String>,
 }
 
@@ -97,6 +105,8 @@ impl Producing {
             has_ended: false,
             metadata_not_before_ns: 0,
             metadata_asked: false,
+            identity_not_before_ns: 0,
+            identity_asked: false,
             failure: None,
             plan,
         }
@@ -117,6 +127,7 @@ impl Producing {
     pub fn produce(&mut self, clock: Clock, end_ns: u64, interval: &mut Interval) -> bool {
         let mut now_ns = clock.now_ns();
         let mut time = Clock::time(now_ns);
+        let slack_ns = self.slack_ns();
         for made in 0..RECORDS_PER_TURN {
             if made > 0 && made % RECORDS_PER_CLOCK == 0 {
                 now_ns = clock.now_ns();
@@ -139,13 +150,25 @@ impl Producing {
                 return false;
             }
             self.unblock(now_ns, interval);
-            self.push(now_ns, time, due_ns);
+            // What was made together with others, a little late, leaves no later for that.
+            let since_us = due_ns.max(now_ns.saturating_sub(slack_ns)) / 1000;
+            self.push(now_ns, Time { monotonic_us: since_us, ..time }, due_ns);
             self.is_made = false;
             if let Some(schedule) = &mut self.schedule {
                 schedule.advance();
             }
         }
         true
+    }
+
+    /// How late a record may be made so that the generator does not wake up for each: a tenth of linger.ms, and of the time
+    /// in which a batch fills, since a batch that is full should leave. Nothing with linger.ms=0.
+    fn slack_ns(&self) -> u64 {
+        let settings = &self.plan.producer;
+        let Some(schedule) = self.schedule.as_ref().filter(|_| settings.linger_ms > 0) else { return 0 };
+        let records_a_batch = settings.batch_size / (self.plan.sizes.largest() + RECORD_OVERHEAD_BYTES);
+        let fills_ns = schedule.gap_ns().saturating_mul(records_a_batch as u64);
+        (settings.linger_ms * 1_000_000 / 10).min(fills_ns / 10).min(SLACK_NS_MAX)
     }
 
     fn end(&mut self, now_ns: u64, interval: &mut Interval) {
@@ -239,6 +262,7 @@ impl Producing {
             self.on_lost(broker, "it owes an answer for request.timeout.ms", now_ns, interval);
         }
         self.ask_for_metadata(poller, now_ns, interval);
+        self.ask_for_identity(now_ns, interval);
         for place in 0..self.leaders.len() {
             let broker = self.leaders[place];
             loop {
@@ -277,6 +301,20 @@ impl Producing {
         }
     }
 
+    /// After records were given up: what follows them in their partitions needs another producer id.
+    fn ask_for_identity(&mut self, now_ns: u64, interval: &mut Interval) {
+        let is_due = self.machine.wants_identity() && now_ns >= self.identity_not_before_ns;
+        if !is_due || self.identity_asked {
+            return;
+        }
+        let Some((broker, link)) = self.links.any_ready() else { return };
+        self.identity_not_before_ns = now_ns + METADATA_BACKOFF_NS;
+        match link.send(&InitProducerIdRequest { transaction_timeout_ms: i32::MAX, ..Default::default() }, true) {
+            Ok(()) => self.identity_asked = true,
+            Err(reason) => self.on_lost(broker, &reason, now_ns, interval),
+        }
+    }
+
     pub fn on_event(
         &mut self,
         broker: BrokerId,
@@ -309,6 +347,15 @@ impl Producing {
         if response.api_key == ApiKey::Metadata.code() {
             let metadata: MetadataResponse = response.decode().map_err(|error| error.to_string())?;
             self.on_metadata(&Cluster::of(&metadata));
+            return Ok(());
+        }
+        if response.api_key == ApiKey::InitProducerId.code() {
+            let answer: InitProducerIdResponse = response.decode().map_err(|error| error.to_string())?;
+            self.identity_asked = false;
+            if answer.error_code == ErrorCode::None.code() {
+                let deliveries = self.machine.on_identity((answer.producer_id, answer.producer_epoch));
+                self.on_deliveries(deliveries, now_ns, from_ns, interval);
+            }
             return Ok(());
         }
         let answer: ProduceResponse = response.decode().map_err(|error| error.to_string())?;
@@ -359,8 +406,11 @@ impl Producing {
         interval.counts.disconnects += 1;
         interval.counts.error(&format!("{}: {reason}", self.links.name(broker)), 1);
         self.metadata_asked = false;
+        self.identity_asked = false;
         self.links.close(broker, now_ns);
-        self.machine.on_disconnect(Clock::time(now_ns), broker);
+        let deliveries = self.machine.on_disconnect(Clock::time(now_ns), broker);
+        // What is given up has no latency, so that it does not matter what is measured.
+        self.on_deliveries(deliveries, now_ns, u64::MAX, interval);
     }
 
     pub fn is_connected(&mut self) -> bool {
@@ -373,12 +423,20 @@ impl Producing {
             _ if self.has_ended => None,
             // Answers make room, and the end of max.block.ms is a coarse matter.
             _ if self.blocked_since_ns.is_some() => None,
-            Some(schedule) => Some(schedule.due_ns()),
+            Some(schedule) => Some(schedule.due_ns() + self.slack_ns()),
             None => Some(0),
         };
         let machine = self.machine.next_deadline().map(|us| us * 1000 + 1);
         let metadata = (self.machine.wants_metadata() && !self.metadata_asked).then_some(self.metadata_not_before_ns);
-        schedule.into_iter().chain(machine).chain(metadata).chain(self.links.next_ns()).min().unwrap_or(u64::MAX)
+        let identity = (self.machine.wants_identity() && !self.identity_asked).then_some(self.identity_not_before_ns);
+        schedule
+            .into_iter()
+            .chain(machine)
+            .chain(metadata)
+            .chain(identity)
+            .chain(self.links.next_ns())
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// How many records of each destination were sent, and which were not acknowledged.

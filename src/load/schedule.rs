@@ -133,11 +133,20 @@ impl Schedule {
         self.due_ps / 1000
     }
 
-    /// The record that was due is taken.
-    pub fn advance(&mut self) {
+    /// From one record to the next, on average, at the present rate.
+    pub fn gap_ns(&self) -> u64 {
+        (self.gap_ps() / 1000.0) as u64
+    }
+
+    fn gap_ps(&self) -> f64 {
         let into_ns = self.due_ns().saturating_sub(self.measured_from_ns);
         let step = ((into_ns / self.step_ns) as usize).min(self.steps.len() - 1);
-        let gap_ps = 1e12 * self.share / self.steps[step];
+        1e12 * self.share / self.steps[step]
+    }
+
+    /// The record that was due is taken.
+    pub fn advance(&mut self) {
+        let gap_ps = self.gap_ps();
         let gap_ps = match self.arrivals {
             Arrivals::Fixed => gap_ps,
             Arrivals::Poisson => gap_ps * self.random.exponential(),
