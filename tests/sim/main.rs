@@ -1,14 +1,17 @@
 //! The deterministic simulator: real shards and real frames, a simulated disk, mesh and clock, faults out of one seed.
 //! `SIM_SEED=n cargo test --test sim one -- --nocapture` replays one seed with its trace; `SIM_SEEDS=n` runs more.
 
+mod accumulating;
 mod admin;
 mod chance;
 mod classic_member;
 mod client;
+mod connection;
 mod consumer;
 mod consumer_member;
 mod disk;
 mod faults;
+mod fetching;
 mod groups;
 mod keeper;
 mod membership;
@@ -23,11 +26,13 @@ mod world;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use accumulating::Accumulating;
 use admin::Admin;
 use classic_member::ClassicMember;
 use consumer::Consumer;
 use consumer_member::ConsumerMember;
 use faults::Mutation;
+use fetching::Fetching;
 use groups::{GROUPS, Protocol, Told};
 use keeper::Keeper;
 use model::Retention;
@@ -53,6 +58,13 @@ fn run(seed: u64, mutation: Option<Mutation>, printed: bool) -> Outcome {
     }
     for _ in 0..world.chance.between(1, 4) {
         world.add_client(|ctx| Box::new(Consumer::new(ctx)));
+    }
+    for id in 0..world.chance.between(0, 2) {
+        let large = world.faults.large_records;
+        world.add_client(|ctx| Box::new(Accumulating::new(100 + id, ctx, large)));
+    }
+    for _ in 0..world.chance.between(0, 2) {
+        world.add_client(|ctx| Box::new(Fetching::new(ctx)));
     }
     add_groups(&mut world);
     world.schedule_fault();
@@ -92,6 +104,7 @@ fn run(seed: u64, mutation: Option<Mutation>, printed: bool) -> Outcome {
         stop(&mut world);
     }
     let (acknowledged, read, events) = (world.model.acknowledged, world.model.read, world.events);
+    world.counts.extend(std::mem::take(&mut world.model.counts));
     world.counts.extend([
         ("records acknowledged", acknowledged),
         ("records read", read),

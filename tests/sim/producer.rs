@@ -187,7 +187,7 @@ impl Producer {
                 builder.push(timestamp, None, Some(&bytes));
             }
             let (topic, index) = (place.0.clone(), place.1);
-            ctx.model.sent.insert(value, Sent { topic, index, timestamp, key, is_tombstone });
+            ctx.model.sent.insert(value, Sent { topic, index, timestamp, key, is_tombstone, repeats: false });
             values.push(value);
         }
         Batch { number: 0, values, bytes: builder.build() }
