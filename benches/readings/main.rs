@@ -6,6 +6,7 @@ mod broker;
 mod flood;
 mod floor;
 mod h1;
+mod h10;
 mod h12;
 mod h6;
 mod h7;
@@ -37,11 +38,26 @@ pub struct Bench {
 
 type Take = fn(&Bench) -> io::Result<Reading>;
 
-const READINGS: &[(&str, Take)] =
-    &[("H1", h1::take), ("H6", h6::take), ("H7", h7::take), ("H8", h8::take), ("H9", h9::take), ("H12", h12::take)];
+const READINGS: &[(&str, Take)] = &[
+    ("H1", h1::take),
+    ("H6", h6::take),
+    ("H7", h7::take),
+    ("H8", h8::take),
+    ("H9", h9::take),
+    ("H10", h10::take),
+    ("H12", h12::take),
+];
 
 const USAGE: &str = "\
-cargo bench --bench readings -- [H1 H6 H7 H8 H9 H12] [--rounds N] [--override key=value]…
+cargo bench --bench readings -- [H1 H6 H7 H8 H9 H10 H12] [--rounds N] [--override key=value]…
+
+  H1   end to end at a low rate, against a round trip and a durable write     H2 to H5 and what else stands
+  H6   small requests per second on one core, against an echo                 beside Apache Kafka:
+  H7   durable produce, against the device                                    benches/versus/run --help
+  H8   consuming from memory and from disk, against socket and device
+  H9   ten thousand partitions, against one
+  H10  ten thousand connections, against ten; memory of an idle one
+  H12  device bytes per payload; restart after kill -9
 
 Starts `gannet serve` on a free loopback port with data under target/, on a core of its own. GANNET=path measures that
 binary instead of the one of this checkout. Nothing else should be running: the load average is noted with the figures.";
