@@ -11,8 +11,8 @@ const TOP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
 /// More points than pixels are not told apart.
 const POINTS_MAX: usize = 2000;
-/// Up to here each point says its value when it is pointed at.
-const TITLED_MAX: usize = 250;
+/// Up to here each point is drawn, and says its value when it is pointed at.
+const DOTTED_MAX: usize = 80;
 
 /// The colours and letters of all plots, for a page or a file.
 pub const STYLE: &str = "
@@ -124,7 +124,12 @@ impl Chart {
     /// The `<svg>` element.
     pub fn svg(&self) -> String {
         let all = || self.series.iter().flat_map(|series| &series.points);
-        let (x_low, x_high, x_ticks) = self.x.range(all().map(|point| point.0));
+        let (x_low, mut x_high, x_ticks) = self.x.range(all().map(|point| point.0));
+        if self.x.scale == Scale::Linear {
+            // A run need not end at a round second.
+            x_high = all().map(|point| point.0).fold(0.0, f64::max).min(x_high);
+        }
+        let x_ticks = x_ticks.into_iter().filter(|tick| self.x.scale.place(*tick) <= x_high + 1e-9);
         let (y_low, y_high, y_ticks) = self.y.range(all().map(|point| point.1).filter(|value| *value > 0.0));
         let (x_span, y_span) = ((x_high - x_low).max(1e-9), (y_high - y_low).max(1e-9));
         let x = |value: f64| LEFT + (self.x.scale.place(value) - x_low) / x_span * (WIDTH - LEFT - RIGHT);
@@ -188,7 +193,7 @@ impl Chart {
             let dashed = if series.is_dashed { " dashed" } else { "" };
             let _ = write!(svg, "<polyline class=\"line s{colour}{dashed}\" points=\"{}\"/>", path.join(" "));
         }
-        if points.len() > TITLED_MAX {
+        if points.len() > DOTTED_MAX {
             return;
         }
         for point in points.iter().filter(|point| is_drawn(point)) {

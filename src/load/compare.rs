@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use super::chart::STYLE;
+use super::chart::escape;
+use super::page::{head, origin};
 use super::plot;
 use super::results::{Document, FORMAT, Run, Verdict};
 use super::table;
@@ -15,7 +16,7 @@ pub fn run(a: &Path, b: &Path, html: Option<&Path>) -> Result<(), String> {
     let text = compared(&first, &second);
     let _ = std::io::stdout().write_all(text.as_bytes());
     if let Some(path) = html {
-        let page = page(&first, &second, &text);
+        let page = page(&first, &second);
         std::fs::write(path, page).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     Ok(())
@@ -41,11 +42,8 @@ fn compared(a: &Document, b: &Document) -> String {
         };
         let name = if first.point.is_empty() { String::new() } else { table::point(first) };
         let _ = writeln!(text, "\n{name:<34}{:>14}{:>14}{:>9}", "A", "B", "B / A");
-        for (what, value, tell) in figures() {
-            let (x, y) = (value(first), value(second));
-            if x > 0.0 && y > 0.0 {
-                let _ = writeln!(text, "{what:<34}{:>14}{:>14}{:>9.2}", tell(x), tell(y), y / x);
-            }
+        for [what, x, y, ratio] in rows(first, second) {
+            let _ = writeln!(text, "{what:<34}{x:>14}{y:>14}{ratio:>9}");
         }
         for (file, run) in [("A", first), ("B", second)] {
             match &run.verdict {
@@ -56,6 +54,15 @@ fn compared(a: &Document, b: &Document) -> String {
         }
     }
     text
+}
+
+/// What was found, in A, in B, and B / A.
+fn rows(a: &Run, b: &Run) -> Vec<[String; 4]> {
+    let row = |(what, value, tell): Figure| {
+        let (x, y) = (value(a), value(b));
+        (x > 0.0 && y > 0.0).then(|| [what.to_owned(), tell(x), tell(y), format!("{:.2}", y / x)])
+    };
+    figures().into_iter().filter_map(row).collect()
 }
 
 type Figure = (&'static str, fn(&Run) -> f64, fn(f64) -> String);
@@ -104,7 +111,7 @@ fn differences(a: &Document, b: &Document) -> String {
     text
 }
 
-fn page(a: &Document, b: &Document, text: &str) -> String {
+fn page(a: &Document, b: &Document) -> String {
     let mut curves = Vec::new();
     for (file, document) in [("A", a), ("B", b)] {
         for run in document.runs.iter().take(1) {
@@ -114,14 +121,40 @@ fn page(a: &Document, b: &Document, text: &str) -> String {
             }
         }
     }
-    let text = super::chart::escape(text);
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>A and B</title><style>{STYLE}\
-         :root{{color-scheme:light dark}}body{{max-width:960px;margin:30px auto;font:15px system-ui,sans-serif}}\
-         pre{{font:13px ui-monospace,monospace;overflow-x:auto}}</style></head><body><h1>A and B</h1>{}<pre>{text}</pre>\
-         </body></html>\n",
-        plot::percentiles(&curves).svg()
-    )
+    let mut html = String::new();
+    head(&mut html, "A and B");
+    for (file, document) in [("A", a), ("B", b)] {
+        let _ = writeln!(html, "<p class=\"sub\">{file}: {}</p>", escape(&origin(document)));
+        for run in &document.runs {
+            if let Verdict::Invalid(why) | Verdict::Cut(why) = &run.verdict {
+                let point = if run.point.is_empty() { String::new() } else { format!(", {}", table::point(run)) };
+                let _ = writeln!(html, "<p class=\"verdict bad\">{file}{point}: {}</p>", escape(why));
+            }
+        }
+    }
+    let _ = writeln!(html, "<div class=\"card\">{}</div>", plot::percentiles(&curves).svg());
+    for first in &a.runs {
+        let Some(second) = b.runs.iter().find(|run| run.point == first.point) else { continue };
+        let title = if first.point.is_empty() { "What was found".to_owned() } else { table::point(first) };
+        let _ = write!(html, "<h2>{}</h2><div class=\"card\"><table>", escape(&title));
+        html.push_str("<tr><th></th><th>A</th><th>B</th><th>B / A</th></tr>");
+        for [what, x, y, ratio] in rows(first, second) {
+            let _ = write!(html, "<tr><td>{what}</td><td>{x}</td><td>{y}</td><td>{ratio}</td></tr>");
+        }
+        html.push_str("</table></div>\n");
+    }
+    let differences = differences(a, b);
+    if !differences.is_empty() {
+        html.push_str("<h2>What was not the same</h2><div class=\"card\"><table class=\"facts\">");
+        for (what, values) in
+            differences.lines().filter_map(|line| line.trim_start_matches("differs: ").split_once(": "))
+        {
+            let _ = write!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(what), escape(values));
+        }
+        html.push_str("</table></div>\n");
+    }
+    html.push_str("</body></html>\n");
+    html
 }
 
 #[cfg(test)]
@@ -138,6 +171,16 @@ mod tests {
         assert!(text.contains("differs: linger.ms: A –, B 5"), "{text}");
         let row = text.lines().find(|line| line.starts_with("records/s")).unwrap();
         assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["records/s", "1.00k", "500", "0.50"]);
+    }
+
+    #[test]
+    fn the_page_of_two_says_what_differs_and_needs_nothing_else() {
+        let (a, mut b) = (document(&[]), document(&[]));
+        b.runs[0].verdict = Verdict::Invalid("half & half".into());
+        b.producer.insert("linger.ms".into(), "5".into());
+        let page = page(&a, &b);
+        assert!(page.contains("<td>linger.ms</td><td>A –, B 5</td>") && page.contains("B: half &amp; half"), "{page}");
+        assert!(!page.contains("<script") && !page.contains("src=") && page.ends_with("</html>\n"));
     }
 
     #[test]

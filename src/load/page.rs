@@ -20,7 +20,7 @@ h1{font-size:24px;margin:0 0 2px}h2{font-size:17px;margin:34px 0 10px}.sub{color
 .tile span{color:#616e7c;font-size:13px}.card{padding:12px;margin:12px 0;overflow-x:auto}
 .card svg{width:100%;height:auto;display:block}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-td,th{padding:4px 7px;text-align:right;border-bottom:1px solid #e4e7eb;white-space:nowrap}
+td,th{padding:4px 6px;text-align:right;border-bottom:1px solid #e4e7eb;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}tr:last-child td{border-bottom:0}th{font-weight:600;color:#616e7c}
 .facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}.facts td:first-child{color:#616e7c;width:34%}
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
@@ -32,19 +32,14 @@ td,th{border-color:#2c3138}.sub,.tile span,th,.facts td:first-child{color:#9aa5b
 
 pub fn page(document: &Document) -> String {
     let mut html = String::new();
-    let title = format!("Load on {}", document.workload.get("topic").map_or("", String::as_str));
-    let title = escape(&title);
-    let _ = write!(
-        html,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><title>{title}</title>\n<style>{PAGE_STYLE}{STYLE}</style></head>\n\
-         <body><h1>{title}</h1><p class=\"sub\">{}, {} · gannet {}</p>\n",
-        date(document.started_ms),
-        escape(&document.cluster.brokers.join(", ")),
-        escape(&document.gannet_version)
-    );
+    head(&mut html, &format!("Load on {}", document.workload.get("topic").map_or("", String::as_str)));
+    let _ = writeln!(html, "<p class=\"sub\">{}</p>", escape(&origin(document)));
     for run in &document.runs {
         verdict(&mut html, run);
+    }
+    if document.runs.len() > 1 && document.runs.iter().all(|run| run.verdict == Verdict::Valid) {
+        let held = "runs, and each held its rate";
+        let _ = writeln!(html, "<p class=\"verdict good\">{} {held}</p>", document.runs.len());
     }
     if let [run] = &document.runs[..] {
         tiles(&mut html, run);
@@ -62,6 +57,23 @@ pub fn page(document: &Document) -> String {
     facts(&mut html, document);
     html.push_str("</body></html>\n");
     html
+}
+
+/// The beginning of a page, as far as its title.
+pub fn head(html: &mut String, title: &str) {
+    let title = escape(title);
+    let _ = write!(
+        html,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><title>{title}</title>\n<style>{PAGE_STYLE}{STYLE}</style></head>\n\
+         <body><h1>{title}</h1>\n"
+    );
+}
+
+/// When, against whom and by what a document was made.
+pub fn origin(document: &Document) -> String {
+    let (date, version) = (date(document.started_ms), &document.gannet_version);
+    format!("{date} · broker {} · gannet {version}", document.cluster.brokers.join(", "))
 }
 
 /// `2026-11-22 00:30 UTC` of milliseconds since 1970.
@@ -139,13 +151,13 @@ fn latencies(html: &mut String, run: &Run) {
     for percentile in PERCENTILES {
         let _ = write!(html, "<th>p{percentile}</th>");
     }
-    html.push_str("<th>max</th><th>mean</th><th>records</th></tr>");
+    html.push_str("<th>max</th><th>mean</th></tr>");
     for (name, latency) in table::latencies(run) {
-        let _ = write!(html, "<tr><td>{name}</td>");
+        let _ = write!(html, "<tr><td title=\"{} records\">{name}</td>", latency.records);
         for us in latency.percentiles_us.iter().chain([&latency.max_us, &latency.mean_us]) {
             let _ = write!(html, "<td>{}</td>", short_us(*us));
         }
-        let _ = write!(html, "<td>{}</td></tr>", latency.records);
+        html.push_str("</tr>");
     }
     html.push_str("</table></div>\n");
 }

@@ -22,11 +22,8 @@ impl Plot {
 
     /// As a file of its own.
     pub fn standalone(&self) -> String {
-        let paper = "svg.plot{background:var(--paper)}";
-        match self.svg.split_once('>') {
-            Some((open, rest)) => format!("{open}><style>{STYLE}{paper}</style>{rest}\n"),
-            None => String::new(),
-        }
+        let (open, rest) = self.svg.split_once('>').expect("it is an element");
+        format!("{open}><style>{STYLE}svg.plot{{background:var(--paper)}}</style>{rest}\n")
     }
 }
 
@@ -223,7 +220,7 @@ fn heat_map(document: &Document, title: &str, value: &dyn Fn(&Run) -> f64, text:
     }
     let width = super::chart::WIDTH;
     let cell_width = (width - ROW_LABELS - 16.0) / columns.len().max(1) as f64;
-    let height = 84.0 + rows.len() as f64 * CELL_HEIGHT;
+    let height = 62.0 + rows.len() as f64 * CELL_HEIGHT;
     let values: Vec<f64> = document.runs.iter().map(value).filter(|value| *value > 0.0).collect();
     let (low, high) =
         values.iter().fold((f64::INFINITY, 0.0f64), |(low, high), value| (low.min(*value), high.max(*value)));

@@ -168,7 +168,9 @@ impl Producing {
         let Some(schedule) = self.schedule.as_ref().filter(|_| settings.linger_ms > 0) else { return 0 };
         let records_a_batch = settings.batch_size / (self.plan.sizes.largest() + RECORD_OVERHEAD_BYTES);
         let fills_ns = schedule.gap_ns().saturating_mul(records_a_batch as u64);
-        (settings.linger_ms * 1_000_000 / 10).min(fills_ns / 10).min(SLACK_NS_MAX)
+        let slack_ns = (settings.linger_ms * 1_000_000 / 10).min(fills_ns / 10).min(SLACK_NS_MAX);
+        // Where each record would be alone all the same, it is made when it is due.
+        if slack_ns < schedule.gap_ns() { 0 } else { slack_ns }
     }
 
     fn end(&mut self, now_ns: u64, interval: &mut Interval) {

@@ -15,7 +15,7 @@ use super::results::{IntervalRow, Run, Spread, Step, Verdict};
 use super::schedule::{Arrivals, Rate};
 use super::stamp::TIME_BYTES;
 use super::stats::{Counts, Interval, Latencies, latency};
-use super::units::short;
+use super::units::{short, short_us};
 use super::verify::{Sent, Stream, Verifier};
 use super::warm_up::Settling;
 use super::worker::{Report, Worker};
@@ -383,6 +383,17 @@ impl<'a> Running<'a> {
 
     fn annotate(&mut self, run: &mut Run) {
         run.notes = std::mem::take(&mut self.notes);
+        let is_early = self.signals.end_ns() <= self.signals.measure_from_ns();
+        if let (Verdict::Cut(_), true, Some(last)) = (&run.verdict, is_early, run.intervals.last()) {
+            let (acknowledged, consumed) = (self.all_counts.acknowledged, self.all_counts.consumed);
+            let seen = if last.acknowledged.records > 0 { &last.acknowledged } else { &last.end_to_end };
+            run.notes.push(format!(
+                "the warm-up was not over, so nothing counted yet. In it {acknowledged} records were acknowledged and \
+                 {consumed} consumed; its last interval: p50 {}, p99 {}",
+                short_us(seen.p50_us),
+                short_us(seen.p99_us)
+            ));
+        }
         let open = self.sent.values().flat_map(|sent| &sent.unacknowledged).map(|(_, records)| records).sum::<u64>();
         let open = open.saturating_sub(run.failed);
         if open > 0 && self.plan.producer.acks != 0 {
@@ -448,6 +459,7 @@ fn judge(run: &Run, target: f64, arrivals: Arrivals, threads: usize) -> Verdict 
         _ if run.generator_cores > 0.9 * threads as f64 => {
             "; the generator's own threads were busy: give it more --threads"
         }
+        _ if run.failed as f64 > missing / 2.0 => "; records were refused or given up, for the errors above",
         _ if run.blocked > 0.01 => "; buffer.memory was full: the brokers take less than this rate",
         _ => "",
     };

@@ -57,6 +57,7 @@ fn load(options: LoadOptions) -> Result<ExitCode, String> {
         settings(&point.options)?;
         check(&point.options)?;
     }
+    check_outputs(&options)?;
     let found = setup::find(&wanted(&options, 0))?;
     let mut document = document(&options, &found)?;
     document.floors.push(machine::floor(options.floor.as_deref())?);
@@ -213,6 +214,18 @@ fn check(options: &LoadOptions) -> Result<(), String> {
     Ok(())
 }
 
+/// A long run should not end with a file that cannot be written.
+fn check_outputs(options: &LoadOptions) -> Result<(), String> {
+    for path in [&options.json, &options.html].into_iter().flatten() {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    if let Some(directory) = &options.svg {
+        std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    }
+    Ok(())
+}
+
 fn wanted(options: &LoadOptions, identities: usize) -> Wanted {
     Wanted {
         bootstrap: options.bootstrap_server.clone(),
@@ -333,20 +346,19 @@ fn end_live_line(quiet: bool) {
 }
 
 fn write(options: &LoadOptions, document: &Document) -> Result<(), String> {
-    let put = |path: &Path, text: &str| {
-        std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    let put = |path: &Path, bytes: &[u8]| {
+        std::fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
     };
     if let Some(path) = &options.json {
         let json = serde_json::to_string_pretty(document).map_err(|error| format!("cannot write JSON: {error}"))?;
-        put(path, &json)?;
+        put(path, json.as_bytes())?;
     }
     if let Some(path) = &options.html {
-        put(path, &page::page(document))?;
+        put(path, page::page(document).as_bytes())?;
     }
-    if let Some(directory) = &options.svg {
-        std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-        for plot in plot::plots(document) {
-            put(&directory.join(format!("{}.svg", plot.name)), &plot.standalone())?;
+    for plot in plot::plots(document) {
+        if let Some(directory) = &options.svg {
+            put(&directory.join(format!("{}.svg", plot.name)), plot.standalone().as_bytes())?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::results::{Document, IntervalRow, Latency, PERCENTILES, Run, Verdict};
 use super::units::{short, short_mib, short_us};
 use super::verify::Faults;
+use crate::error_code::ErrorCode;
 
 fn cell(records: u64, us: f64) -> String {
     if records == 0 { "–".into() } else { short_us(us) }
@@ -123,8 +124,13 @@ pub fn summary(run: &Run) -> String {
     line(format!("{blocked}generator used {:.2} cores", run.generator_cores));
     latency_rows(run, &mut line);
     steps(run, &mut line);
+    let mut explained = Vec::new();
     for (name, count) in &run.errors {
-        line(format!("error: {name}: {count}"));
+        // What Kafka calls it, and once what that means.
+        let code = ErrorCode::ALL.iter().find(|code| name.rsplit(": ").next() == Some(code.name()));
+        let meaning = code.filter(|code| !explained.contains(code)).map_or("", |code| code.message());
+        explained.extend(code);
+        line(format!("error: {name}: {count}{}{meaning}", if meaning.is_empty() { "" } else { ". " }));
     }
     if run.failed > 0 {
         line(format!("{} records failed", run.failed));

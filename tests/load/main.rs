@@ -154,6 +154,8 @@ fn what_cannot_be_done_is_told_in_one_line() {
         (&broker.address(), ["--topic", "order"], "Did you mean orders?"),
         (&nobody, ["--topic", "orders"], "refuses connections"),
         (&broker.address(), ["--producer-prop", "linger=5"], "linger is no setting of this producer"),
+        // Before the run, not after it.
+        (&broker.address(), ["--json", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
     ] {
         let (code, text) = run(address, &arguments);
         assert_eq!(code, Some(1), "{text}");
@@ -185,6 +187,17 @@ fn a_run_that_is_interrupted_tells_what_was_measured() {
     let text = told(&output) + &rest.join().expect("no panic");
     assert!(text.contains("CUT SHORT: interrupted") && text.contains("acknowledged, from intended"), "{text}");
     assert_eq!(output.status.code(), Some(1), "{text}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_it_warms_up_says_what_it_saw() {
+    let broker = Broker::start(&[]);
+    let arguments = ["--topic", "t", "--create", "--partitions", "2", "--interval", "100ms", "--warm-up", "600s"];
+    let (child, rest) = started(load(&broker.address(), &arguments).spawn().expect("our own binary"));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let text = told(&output) + &rest.join().expect("no panic");
+    assert!(text.contains("CUT SHORT: interrupted") && text.contains("the warm-up was not over"), "{text}");
 }
 
 #[test]
