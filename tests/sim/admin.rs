@@ -152,7 +152,8 @@ impl Admin {
                 let ops = vec![OpData { key, value: value.unwrap_or(0.0), remove: value.is_none() }];
                 let entity = vec![EntityData { entity_type: "user", entity_name: None }];
                 let entries = vec![AlterEntryData { entity, ops }];
-                self.line.send(ctx, &AlterClientQuotasRequest { entries, validate_only: false }, 1, ask);
+                self.line.send(ctx, &AlterClientQuotasRequest { entries, validate_only: false }, 1, ask.clone());
+            }
             Ask::Cut { name, id, to } => {
                 let partition = ctx.model.partition(*id).expect("planned with it");
                 partition.cut_to = partition.cut_to.max(*to);

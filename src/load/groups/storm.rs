@@ -287,9 +287,9 @@ impl Storm {
             next_ns = next_ns.min(*due_ns);
         }
         let now_ns = clock.now_ns();
-        let wait_ns = next_ns.saturating_sub(now_ns).min(SLEEP_NS_MAX);
+        let until_ns = next_ns.min(now_ns.saturating_add(SLEEP_NS_MAX));
         let mut tokens = std::mem::take(&mut self.tokens);
-        let waited = self.world.poller.wait(wait_ns, &mut tokens);
+        let waited = self.world.poller.wait(now_ns, until_ns, &mut tokens);
         waited.map_err(|error| format!("the generator cannot wait for its sockets: {error}"))?;
         for token in tokens.drain(..) {
             self.on_event(token);
