@@ -67,7 +67,7 @@ settings! {
         /// Memory for the keys of logs that are being compacted, shared out among the cores; at most an eighth of a core's memory.
         log_cleaner_dedupe_buffer_size: u64 = "log.cleaner.dedupe.buffer.size" Long, Some("134217728"), AtLeast(4096), Medium, [];
         /// What compaction reads and writes at most, over all cores, so that clients keep their latency.
-        log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second" Double, Some("67108864"), Any, Medium, [];
+        log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second" Double, Some("67108864.0"), Any, Medium, [];
         /// Samples over which the rate of a client with a quota is measured; the last is still being filled.
         quota_window_num: u32 = "quota.window.num" Int, Some("11"), AtLeast(1), Low, [];
         /// Length of such a sample, and the longest that a client is held back for time or connections it took.

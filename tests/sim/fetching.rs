@@ -207,7 +207,7 @@ impl Fetching {
                 self.machine.as_mut().expect("it has fetched").seek(subscription, *next);
             }
             ErrorCode::OffsetOutOfRange => {
-                let may_go = relaxed || ctx.model.retention.is_some() || !ctx.model.lives(id.topic);
+                let may_go = relaxed || ctx.model.loses_records(*id) || !ctx.model.lives(id.topic);
                 assert!(may_go, "{id:?}: {next} is out of range");
                 self.lost.push(subscription);
             }
@@ -216,6 +216,7 @@ impl Fetching {
                 assert!(!ctx.model.lives(id.topic), "{id:?} is unknown, but lives");
             }
             ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch | ErrorCode::NotLeaderOrFollower => {}
+            ErrorCode::KafkaStorageError if ctx.model.offline => {}
             error => panic!("{id:?}: {error:?}"),
         }
     }

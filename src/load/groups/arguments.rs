@@ -60,9 +60,9 @@ pub struct GroupsArguments {
     #[arg(long, value_name = "PROTOCOL", default_value = "classic")]
     pub protocol: GroupProtocol,
     /// How many of the groups fetch what is produced, over a second connection for each member; the others know their
-    /// positions, commit them and fetch nothing
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub consuming: u32,
+    /// positions, commit them and fetch nothing [default: 4, or all if there are fewer]
+    #[arg(long, value_name = "N")]
+    consuming: Option<u32>,
     /// Records per second that are produced to the topic meanwhile; 0 produces none, and nothing is told of consumption
     #[arg(long, value_name = "N", default_value = "500", value_parser = units::count)]
     pub rate: f64,
@@ -135,14 +135,18 @@ impl PhaseName {
 }
 
 impl GroupsArguments {
+    pub fn consuming(&self) -> u32 {
+        self.consuming.unwrap_or(self.groups.min(4))
+    }
+
     pub fn all_members(&self) -> u64 {
         u64::from(self.groups) * u64::from(self.members)
     }
 
     /// What contradicts itself.
     pub fn check(&self) -> Result<(), String> {
-        if self.consuming > self.groups {
-            return Err(format!("--consuming {} is more than --groups {}", self.consuming, self.groups));
+        if self.consuming() > self.groups {
+            return Err(format!("--consuming {} is more than --groups {}", self.consuming(), self.groups));
         }
         if self.all_members() > 1_000_000 {
             return Err(format!("{} members are too many for one process: at most 1000000", self.all_members()));

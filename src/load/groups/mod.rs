@@ -45,8 +45,8 @@ const NOT_STABLE: u8 = 2;
 pub fn run(arguments: &GroupsArguments, interrupted: Arc<AtomicBool>) -> Result<ExitCode, String> {
     arguments.check()?;
     arguments.broker_pid.map_or(Ok(()), phases::check_pid)?;
-    let produces = arguments.rate > 0.0 && arguments.consuming > 0;
-    let consuming = if produces { u64::from(arguments.consuming) } else { 0 };
+    let produces = arguments.rate > 0.0 && arguments.consuming() > 0;
+    let consuming = if produces { u64::from(arguments.consuming()) } else { 0 };
     let connections = arguments.all_members() + consuming * u64::from(arguments.members);
     open_files(connections + OTHER_FILES, arguments)?;
     let found = setup::find(&Wanted {
@@ -78,7 +78,7 @@ pub fn run(arguments: &GroupsArguments, interrupted: Arc<AtomicBool>) -> Result<
     let course = Course {
         duration: arguments.duration,
         patience: arguments.patience,
-        disturbed: (arguments.consuming.max(2) as usize - 1).min(arguments.groups as usize),
+        disturbed: (arguments.consuming().max(2) as usize - 1).min(arguments.groups as usize),
         broker_pid: arguments.broker_pid,
     };
     if let Err(reason) = all_phases(&mut storm, arguments, &course, &mut document) {
@@ -184,7 +184,7 @@ fn document(arguments: &GroupsArguments, found: &Found, connections: u64) -> Gro
         ("groups".into(), arguments.groups.to_string()),
         ("members".into(), arguments.members.to_string()),
         ("protocol".into(), format!("{:?}", arguments.protocol).to_lowercase()),
-        ("consuming".into(), arguments.consuming.to_string()),
+        ("consuming".into(), arguments.consuming().to_string()),
         ("connections".into(), connections.to_string()),
         ("rate".into(), short(arguments.rate)),
         ("commit-interval".into(), time(arguments.commit_interval)),

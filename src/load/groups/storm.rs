@@ -61,7 +61,7 @@ impl Storm {
         let plan = Arc::new(plan);
         let poller = Poller::new().map_err(|error| format!("the generator cannot watch sockets: {error}"))?;
         let (groups, all) = (arguments.groups as usize, arguments.all_members() as usize);
-        let consuming = if plan.producers > 0 { arguments.consuming as usize } else { 0 };
+        let consuming = if plan.producers > 0 { arguments.consuming() as usize } else { 0 };
         let producing = (plan.producers > 0).then(|| Producing::new(plan.clone(), 0, all as u32));
         let mut storm = Storm {
             world: World {
