@@ -299,7 +299,8 @@ impl Writer {
     }
 
     pub(super) fn put_throttle_time(&mut self, throttle_time_ms: i32) {
-        let told = if self.throttle_time_ms > 0 { self.throttle_time_ms.max(throttle_time_ms) } else { throttle_time_ms };
+        let told =
+            if self.throttle_time_ms > 0 { self.throttle_time_ms.max(throttle_time_ms) } else { throttle_time_ms };
         self.put(&told.to_be_bytes());
     }
 

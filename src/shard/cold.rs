@@ -32,7 +32,7 @@ pub(super) struct ColdRead {
 pub(super) struct Scan {
     pub partition: PartitionId,
     pub goal: Goal,
-    segment: Offset,
+    pub segment: Offset,
     position: u64,
     length: u32,
     /// Base offset of the batch at `position`, where it is known.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Operation, log_dir};
-use crate::shard::{Effect, FileChange, FileError, FileKind, Shard};
-use crate::types::{PartitionId, Time};
+use crate::shard::{Effect, FileChange, FileError, Shard};
+use crate::types::{Offset, PartitionId, Time};
 
 impl Shard {
     /// What only a broken device, or one that is not there, says.
@@ -12,12 +12,19 @@ impl Shard {
         match (outcome, operation) {
             (Err(FileError::Failed(reason)), _) => Some(reason.clone()),
             (Err(FileError::NotFound), Operation::Write { partition, .. } | Operation::Close { partition, .. })
-                if self.partitions.contains_key(partition) =>
+                if self.partitions.contains_key(partition) && !self.awaits_directory(&self.directory_of(operation)) =>
             {
                 Some(format!("{} is not there any more", self.directory_of(operation)))
             }
             _ => None,
         }
+    }
+
+    /// There was no space to create this directory yet.
+    fn awaits_directory(&self, awaited: &str) -> bool {
+        let creates = |change: &FileChange| matches!(change, FileChange::CreateDirectory { directory, .. } if **directory == *awaited);
+        let under_way = |operation: &Operation| matches!(operation, Operation::Directory { change } if creates(change));
+        self.storage.refused.iter().any(creates) || self.storage.operations.values().any(under_way)
     }
 
     pub(super) fn directory_of(&self, operation: &Operation) -> Arc<str> {
@@ -41,20 +48,21 @@ impl Shard {
     }
 
     /// In the first log directory, a file that cannot be read fails its reader alone: the process would end with the rest.
+    /// `segment` is the one that must be there.
     pub(super) fn on_read_failure(
         &mut self,
         now: Time,
         id: PartitionId,
-        kind: FileKind,
+        segment: Option<Offset>,
         problem: &FileError,
         effects: &mut Vec<Effect>,
     ) {
         let Some(partition) = self.partitions.get(&id) else { return };
+        // A segment that the log has let go may lose its file while somebody still reads it.
+        let is_live = || partition.log.segments().iter().any(|found| Some(found.base_offset) == segment);
         let reason = match problem {
             FileError::Failed(reason) => reason.clone(),
-            FileError::NotFound if kind == FileKind::Log => {
-                format!("a segment of {} is not there", partition.directory)
-            }
+            FileError::NotFound if is_live() => format!("a segment of {} is not there", partition.directory),
             _ => return,
         };
         if let Some(index) = self.log_dir_to_blame(&partition.directory) {

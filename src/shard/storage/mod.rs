@@ -393,13 +393,14 @@ impl Shard {
                     self.cleaning.wake();
                 }
                 if let Err(problem) = &bytes {
-                    self.on_read_failure(now, scan.partition, kind, problem, effects);
+                    let segment = (kind == FileKind::Log).then_some(scan.segment);
+                    self.on_read_failure(now, scan.partition, segment, problem, effects);
                 }
                 self.on_scan_read(now, scan, kind, bytes, effects);
             }
             Some(Operation::CompactionRead) => {
                 if let (Some(id), Err(problem)) = (self.compacting.log(), &bytes) {
-                    self.on_read_failure(now, id, FileKind::Log, problem, effects);
+                    self.on_read_failure(now, id, None, problem, effects);
                 }
                 self.on_compaction_read(bytes, effects);
             }
