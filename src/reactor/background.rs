@@ -367,6 +367,19 @@ mod tests {
     }
 
     #[test]
+    fn an_executor_whose_wake_up_was_lost_is_woken_again() {
+        let mut bench = Bench::new(4);
+        bench.create("a-0");
+        bench.finish();
+        while !bench.background.bell.asleep.swap(false, Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        // It sleeps, and nobody knows: this order alone does not ring.
+        bench.write("a-0", 0, vec![pattern(10, 0)]);
+        assert_eq!(bench.finish()[0].1, Ok(()));
+    }
+
+    #[test]
     fn a_small_file_is_replaced_whole() {
         let mut bench = Bench::new(1);
         let path = bench.partition("checkpoint-0");
