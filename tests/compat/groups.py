@@ -63,6 +63,7 @@ class Member:
     def __init__(self, scene, program, settings):
         self.client, self.instance, self.protocol = settings["client_id"], settings["instance"], settings["protocol"]
         self.owned, self.history, self.refused, self.killed, self.leaving, self.pid = None, [], [], False, False, None
+        self.program = program
         self.process, self.done = program.begin("member", json.dumps(settings))
         self.scene = scene
         threading.Thread(target=self.listen, daemon=True).start()
@@ -216,7 +217,8 @@ class Scene:
             if ended or time.monotonic() - started > seconds:
                 seen = self.snapshot and (*self.snapshot[:2], [(m["client"], m["id"][-6:], sorted(m["owned"])) for m in self.snapshot[2]])
                 why = "a member ended" if ended else f"not within {seconds} s"
-                raise Wrong(f"{what}: {why}; group {seen}; {'; '.join(map(str, self.members))} {more()}"[:2000])
+                said = "".join(f"; {member.program.name} said: {member.program.complaints()}" for member in ended)
+                raise Wrong(f"{what}: {why}; group {seen}; {'; '.join(map(str, self.members))} {more()}{said}"[:3000])
             time.sleep(0.1)
 
     def settle(self, what, seconds=SETTLE_SECONDS):

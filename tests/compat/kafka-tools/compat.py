@@ -369,9 +369,16 @@ def member(m):
     c.emit(pid=reader.pid)
     threading.Thread(target=lambda: (m.left.wait(), reader.terminate()), daemon=True).start()
     for line in reader.stdout:
-        partition, offset, name = re.fullmatch(r"Partition:(\d+)\tOffset:(\d+)\t(\S+)\n", line.decode()).groups()
-        m.read([(name, int(partition), int(offset))])
-    sys.exit(reader.wait() != 0 and not m.left.is_set())
+        if record := re.fullmatch(r"Partition:(\d+)\tOffset:(\d+)\t(\S+)\n", line.decode()):
+            partition, offset, name = record.groups()
+            m.read([(name, int(partition), int(offset))])
+        else:
+            print(f"{m.client_id} printed {line}", file=sys.stderr)  # warnings of a JVM go to its standard output
+    if not m.left.is_set():
+        print(f"{m.client_id}: the console consumer ended with status {reader.wait()}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(reader.wait() != 0 and not m.left.is_set())  # sys.exit aborts where the thread that waits for the end of the input has its lock
 
 
 FEATURES = [
