@@ -24,6 +24,8 @@ fn now(after_ms: i64) -> Time {
 struct Bench {
     log: Log,
     files: BTreeMap<Offset, Vec<u8>>,
+    /// By the last compaction.
+    bytes_read: usize,
 }
 
 impl Bench {
@@ -31,7 +33,7 @@ impl Bench {
         let cleanup_policy = CleanupPolicy { delete: false, compact: true };
         let mut config = TopicConfig { cleanup_policy, ..TopicConfig::default() };
         set(&mut config);
-        Bench { log: log(config), files: BTreeMap::new() }
+        Bench { log: log(config), files: BTreeMap::new(), bytes_read: 0 }
     }
 
     fn append(&mut self, builder: BatchBuilder) {
@@ -75,12 +77,14 @@ impl Bench {
         let point =
             |holes_below, first_dirty_offset| CleaningPoint { log_start_offset: 0, first_dirty_offset, holes_below };
         self.log.on_cleaning_point(point(compaction.end_offset(), 0));
+        self.bytes_read = 0;
         let mut made: Vec<u8> = Vec::new();
         loop {
             match compaction.next_step() {
                 CompactionStep::Read { segment, position, length } => {
                     let file = &self.files[&segment];
                     let end = file.len().min(position as usize + length as usize);
+                    self.bytes_read += end - position as usize;
                     compaction.take(&Bytes::copy_from_slice(&file[position as usize..end]));
                 }
                 CompactionStep::Write { position, bytes, .. } => {
@@ -172,6 +176,28 @@ fn the_last_record_of_each_key_stays_where_it_was() {
     assert_eq!(bench.records(), expected, "the active segment is not looked at");
     assert_eq!(bench.log.segments().len(), 2, "small segments become one");
     assert_eq!(bench.dirtiness(0), Dirtiness::Clean);
+}
+
+#[test]
+fn batches_longer_than_a_read_and_those_that_reads_cut_anywhere_are_read_once() {
+    let mut bench = Bench::new(|_| ());
+    for round in ["1", "2"] {
+        for i in 0..300 {
+            let length = if i % 50 == 0 { READ_BYTES * 3 - 60 + i } else { 900 + i };
+            bench.put(&[(&i.to_string(), Some(&round.repeat(length)))]);
+        }
+    }
+    bench.roll();
+    let bytes: usize = bench.files.values().map(Vec::len).sum();
+    bench.compact(0);
+    let records = bench.records();
+    assert_eq!(records.len(), 300);
+    assert!(
+        records
+            .iter()
+            .all(|(offset, _, value)| *offset >= 300 && value.as_ref().expect("no tombstone").starts_with('2'))
+    );
+    assert_eq!(bench.bytes_read, 2 * bytes, "once for the keys, once for what stays");
 }
 
 #[test]
