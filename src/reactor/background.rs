@@ -2,6 +2,7 @@
 //! The reactor never waits for it; outcomes come back through a ring and the doorbell. Nothing in it may panic.
 //! Only here glommio is known.
 
+mod removal;
 mod work;
 
 use std::collections::VecDeque;

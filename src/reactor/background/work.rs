@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::sync::Semaphore;
 
+use super::removal::Removal;
 use super::{Outcome, Work};
 use crate::reactor::disk::{create_directory, delete_directory, parent, put, replace, sync_each, sync_file_systems};
 use crate::reactor::files::file_error;
@@ -58,6 +60,7 @@ pub struct Files {
     /// Log directories whose device glommio has judged.
     judged: RefCell<BTreeSet<String>>,
     judging: Semaphore,
+    removal: RefCell<Option<Removal>>,
     results: RefCell<Outbox<Outcome>>,
     permits: Semaphore,
 }
@@ -70,6 +73,7 @@ impl Files {
             unsynced_directories: RefCell::default(),
             judged: RefCell::default(),
             judging: Semaphore::new(1),
+            removal: RefCell::default(),
             results: RefCell::new(results),
             permits: Semaphore::new(DIRECTORIES_AT_ONCE),
         })
@@ -254,6 +258,14 @@ impl Files {
         }
     }
 
+    fn removal(&self) -> Result<Removal, FileError> {
+        let mut removal = self.removal.borrow_mut();
+        if removal.is_none() {
+            *removal = Some(Removal::start().map_err(|error| file_error(&error, "a thread for deletions"))?);
+        }
+        Ok(removal.clone().expect("just started"))
+    }
+
     async fn change(&self, change: FileChange) -> Result<(), FileError> {
         match change {
             FileChange::CreateDirectory { directory, topic } => {
@@ -266,7 +278,11 @@ impl Files {
                     close(file).await;
                 }
                 self.unsynced_directories.borrow_mut().remove(&directory);
-                blocking(directory.clone(), move || delete_directory(&directory)).await
+                let removal = self.removal()?;
+                blocking(directory.clone(), move || {
+                    delete_directory(&directory, |aside| removal.remove_directory(aside))
+                })
+                .await
             }
             FileChange::Put { file, bytes } => {
                 self.unsynced_directories.borrow_mut().insert(file.directory.clone());
@@ -295,11 +311,8 @@ impl Files {
             FileChange::Delete { file } => {
                 self.close(&file).await;
                 let path: Arc<str> = file.to_string().into();
-                blocking(path.clone(), move || match std::fs::remove_file(&*path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                    outcome => outcome,
-                })
-                .await
+                let removal = self.removal()?;
+                blocking(path.clone(), move || removal.remove(Path::new(&*path))).await
             }
             FileChange::Sync { .. } => unreachable!("a sync passes a barrier of its own"),
         }
