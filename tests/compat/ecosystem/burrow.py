@@ -1,4 +1,8 @@
-"""Burrow, the lag monitor: it knows of groups only what it decodes from the records of __consumer_offsets."""
+"""Burrow, the lag monitor: it knows of groups only what it decodes from the records of __consumer_offsets.
+
+Debian's package will not do: that is 1.2.1, which wants ZooKeeper, asks with ListOffsets 0, which Kafka 4 has not, and does not know
+the records that Kafka 4 writes.
+"""
 from . import http, same, within
 
 MODULE, VERSION = "github.com/linkedin/Burrow", "v1.9.5"

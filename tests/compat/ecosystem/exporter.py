@@ -1,5 +1,14 @@
-"""KMinion, an exporter of lag for Prometheus."""
+"""Who reports the lag of groups: KMinion, an exporter for Prometheus, where its Go module or a checkout of it is to be had; else
+kafkatop, from PyPI.
+
+Others were looked at. prometheus-kafka-consumer-group-exporter and kommitted know records of __consumer_offsets up to version 3, while
+Kafka 4 writes 4, and the first asks with ListOffsets 0, which Kafka 4 has not; kafka-overwatch takes minutes to install.
+"""
+import json
 import re
+import signal
+import subprocess
+import sys
 
 from . import http, same, within
 
@@ -19,7 +28,10 @@ def samples(port, metric, **labels):
 def row(site):
     """The lag is the true one, also after the group has read on, in both ways to scrape: over the admin API, and from the records
     of __consumer_offsets. Its own probe sends a record to itself ten times a second, in a topic that it makes."""
-    binary, found = site.go_program("kminion", MODULE, VERSION), []
+    try:
+        binary, found = site.go_program("kminion", MODULE, VERSION), []
+    except site.runner.NotInstalled as reason:
+        return f"{kafkatop(site)}; KMinion not run: {reason}"
     topic, group, _ = site.lagging_group(600, 200)
     for mode in ("adminApi", "offsetsTopic"):
         port = site.runner.free_port()
@@ -51,3 +63,39 @@ def follows(site, lag, topic, group):
         truth = 600 - sum(site.ask("committed", group)[0]["committed"].values())
         within(40, f"a lag of {truth}", lambda: sum(lag()) == truth)
     return f"lag {truth:.0f}"
+
+
+def kafkatop(site):
+    """The largest and the smallest lag of a partition are the true ones, also after the group has read on and after kill -9 of the broker;
+    a deleted group is gone."""
+    def make(directory):
+        site.runner.install([sys.executable, "-m", "venv", directory])
+        site.runner.install([f"{directory}/bin/pip", "install", "-q", "--disable-pip-version-check", "-r", "ecosystem/exporter.txt"])
+
+    venv = site.runner.cached("venv-exporter", ["ecosystem/exporter.txt"], make)
+    topic, group, _ = site.lagging_group(600, 200)
+    stays = f"{group}-stays"
+    site.ask("consume", stays, topic, 1)
+
+    def summary():
+        done = subprocess.run([f"{venv}/bin/kafkatop", "--kafka-broker", site.bootstrap, "--summary-json", "--all", "--group-filter-pattern", site.prefix], stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+        return json.loads(done.stdout)
+
+    def follows():
+        truth = [200 - offset for offset in site.ask("committed", group)[0]["committed"].values()]
+        wanted = {"partitions": 3, "lag_max": max(truth), "lag_min": min(truth)}
+        within(30, f"lags of {wanted}", lambda: summary()[group]["topics"] == {topic: wanted})
+        return f"{wanted['lag_max']} and {wanted['lag_min']}"
+
+    found = [follows()]
+    site.ask("consume", group, topic, 60)
+    found.append(follows())
+    if site.broker.log:
+        site.broker.stop(signal.SIGKILL)
+        site.broker.start()
+        found.append(follows())
+    site.ask("consume", group, topic, 600 - 260)
+    found.append(follows())
+    site.ask("delete-group", group)
+    within(30, "the other group alone after its deletion", lambda: list(summary()) == [stays])
+    return f"kafkatop 1.16: largest and smallest lag of 3 partitions {', '.join(found)}, then no group"
