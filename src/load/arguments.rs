@@ -172,6 +172,9 @@ pub struct LoadOptions {
     /// Write each plot as an SVG file into this directory
     #[arg(long, value_name = "DIRECTORY", help_heading = "Output")]
     pub svg: Option<PathBuf>,
+    /// Write each plot as a PNG file into this directory
+    #[arg(long, value_name = "DIRECTORY", help_heading = "Output")]
+    pub png: Option<PathBuf>,
     /// Also measure a durable 4 KiB write in this directory as a floor: name the broker's device where it is on this machine
     #[arg(long, value_name = "DIRECTORY", help_heading = "Output")]
     pub floor: Option<PathBuf>,

@@ -28,6 +28,23 @@ pub const STYLE: &str = "
 .plot .f3{fill:var(--c3)}.plot .f4{fill:var(--c4)}.plot .dashed{stroke-dasharray:5 4}
 ";
 
+/// The light colours in words that everything knows which draws SVG: no variables, no media.
+pub fn light_style() -> String {
+    let (before, media) = STYLE.split_once("@media").expect("the dark colours");
+    let (_, after) = media.split_once("}}").expect("they end");
+    let font = ("font:12px system-ui,sans-serif", "font-family:sans-serif;font-size:12px");
+    let mut style = format!("{before}{after}").replace(font.0, font.1);
+    let declarations = before.split([';', '{', '}']).filter_map(|declaration| declaration.trim().split_once(':'));
+    for (name, value) in declarations {
+        match name {
+            "color" => style = style.replace("currentColor", value),
+            variable if variable.starts_with("--") => style = style.replace(&format!("var({variable})"), value),
+            _ => {}
+        }
+    }
+    style
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
     Linear,
@@ -261,6 +278,13 @@ mod tests {
             assert!(svg.ends_with("</svg>") && !svg.contains("NaN") && !svg.contains("inf"));
         }
         assert!(!chart(vec![(0.0, 0.0); 3], Scale::Linear).svg().contains("NaN"));
+    }
+
+    #[test]
+    fn the_light_style_has_neither_variables_nor_media() {
+        let style = light_style();
+        assert!(!style.contains("var(") && !style.contains("@media") && !style.contains("currentColor"), "{style}");
+        assert!(style.contains(".plot .s0{stroke:#2563eb}") && style.contains(".plot text{fill:#1f2933}"), "{style}");
     }
 
     #[test]

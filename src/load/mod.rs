@@ -14,6 +14,7 @@ mod groups;
 mod machine;
 mod net;
 mod page;
+mod picture;
 mod plan;
 mod plot;
 mod producing;

@@ -22,8 +22,12 @@ impl Plot {
 
     /// As a file of its own.
     pub fn standalone(&self) -> String {
+        self.with_style(&format!("{STYLE}svg.plot{{background:var(--paper)}}")) + "\n"
+    }
+
+    pub fn with_style(&self, style: &str) -> String {
         let (open, rest) = self.svg.split_once('>').expect("it is an element");
-        format!("{open}><style>{STYLE}svg.plot{{background:var(--paper)}}</style>{rest}\n")
+        format!("{open}><style>{style}</style>{rest}")
     }
 }
 

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::arguments::{LoadArguments, LoadCommand, LoadOptions, WarmUp};
+use super::picture::Painter;
 use super::plan::Plan;
 use super::results::{Cluster, Document, FORMAT, IntervalRow, Run, Verdict};
 use super::run::{self, Course};
@@ -220,7 +221,8 @@ fn check_outputs(options: &LoadOptions) -> Result<(), String> {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
         file.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    if let Some(directory) = &options.svg {
+    options.png.as_ref().map(|_| Painter::new()).transpose()?;
+    for directory in [&options.svg, &options.png].into_iter().flatten() {
         std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
     Ok(())
@@ -356,9 +358,13 @@ fn write(options: &LoadOptions, document: &Document) -> Result<(), String> {
     if let Some(path) = &options.html {
         put(path, page::page(document).as_bytes())?;
     }
+    let painter = options.png.as_ref().map(|_| Painter::new()).transpose()?;
     for plot in plot::plots(document) {
         if let Some(directory) = &options.svg {
             put(&directory.join(format!("{}.svg", plot.name)), plot.standalone().as_bytes())?;
+        }
+        if let (Some(directory), Some(painter)) = (&options.png, &painter) {
+            put(&directory.join(format!("{}.png", plot.name)), &painter.png(&plot)?)?;
         }
     }
     Ok(())
