@@ -28,12 +28,18 @@ pub const STYLE: &str = "
 .plot .f3{fill:var(--c3)}.plot .f4{fill:var(--c4)}.plot .dashed{stroke-dasharray:5 4}
 ";
 
-/// The light colours in words that everything knows which draws SVG: no variables, no media.
+/// Of text and of titles, as the style says.
+pub const TEXT_SIZE: f64 = 12.0;
+pub const TITLE_SIZE: f64 = 14.0;
+
+/// The light colours in words that everything knows which draws SVG: no variables, no media; text is a group of outlines, a
+/// title is bold by its rim.
 pub fn light_style() -> String {
     let (before, media) = STYLE.split_once("@media").expect("the dark colours");
     let (_, after) = media.split_once("}}").expect("they end");
-    let font = ("font:12px system-ui,sans-serif", "font-family:sans-serif;font-size:12px");
-    let mut style = format!("{before}{after}").replace(font.0, font.1);
+    let title = "font-size:14px;font-weight:600";
+    let after = after.replace(".plot text{", ".plot .letters{").replace(title, "stroke:currentColor;stroke-width:45");
+    let mut style = format!("{before}{after}");
     let declarations = before.split([';', '{', '}']).filter_map(|declaration| declaration.trim().split_once(':'));
     for (name, value) in declarations {
         match name {
@@ -80,6 +86,11 @@ pub struct Chart {
 /// Text that stands in markup.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// What `escape` was given.
+pub fn unescape(text: &str) -> String {
+    text.replace("&quot;", "\"").replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
 }
 
 impl Scale {
@@ -266,6 +277,7 @@ mod tests {
     fn higher_values_stand_higher_and_text_is_escaped() {
         let svg = chart(vec![(0.0, 10.0), (10.0, 1000.0)], Scale::Log).svg();
         assert!(svg.contains("a &lt; b") && !svg.contains("NaN"));
+        assert_eq!(unescape(&escape("a < b & \"&lt;\"")), "a < b & \"&lt;\"");
         let points = svg.split("points=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
         // 10 to 1000 on a log scale: the first at the bottom, the last on top.
         assert_eq!(points, "74.0,284.0 844.0,34.0");
@@ -284,7 +296,10 @@ mod tests {
     fn the_light_style_has_neither_variables_nor_media() {
         let style = light_style();
         assert!(!style.contains("var(") && !style.contains("@media") && !style.contains("currentColor"), "{style}");
-        assert!(style.contains(".plot .s0{stroke:#2563eb}") && style.contains(".plot text{fill:#1f2933}"), "{style}");
+        assert!(
+            style.contains(".plot .s0{stroke:#2563eb}") && style.contains(".plot .letters{fill:#1f2933}"),
+            "{style}"
+        );
     }
 
     #[test]

@@ -221,7 +221,6 @@ fn check_outputs(options: &LoadOptions) -> Result<(), String> {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
         file.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    options.png.as_ref().map(|_| Painter::new()).transpose()?;
     for directory in [&options.svg, &options.png].into_iter().flatten() {
         std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
@@ -358,7 +357,7 @@ fn write(options: &LoadOptions, document: &Document) -> Result<(), String> {
     if let Some(path) = &options.html {
         put(path, page::page(document).as_bytes())?;
     }
-    let painter = options.png.as_ref().map(|_| Painter::new()).transpose()?;
+    let painter = options.png.as_ref().map(|_| Painter::new());
     for plot in plot::plots(document) {
         if let Some(directory) = &options.svg {
             put(&directory.join(format!("{}.svg", plot.name)), plot.standalone().as_bytes())?;
