@@ -10,7 +10,7 @@ use super::Cluster;
 use crate::error_code::ErrorCode;
 use crate::protocol::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
 use crate::protocol::{FetchRequest, FetchResponse};
-use crate::record::{BatchError, BatchHeader, HEADER_BYTES, Record, RecordBatch, TimestampType, batches};
+use crate::record::{BatchError, BatchHeader, HEADER_BYTES, Record, RecordBatch, RecordView, TimestampType, batches};
 use crate::types::{BrokerId, Deadline, LeaderEpoch, Map, Offset, Time, TopicId};
 
 #[derive(Clone, Debug)]
@@ -363,6 +363,26 @@ impl FetchedBatches {
         })
     }
 
+    /// The same records for a reader that keeps nothing of them: each where it stands.
+    pub fn for_each(&self, mut each: impl FnMut(Result<RecordView<'_>, BatchError>)) {
+        for batch in batches(&self.bytes) {
+            let read = batch.and_then(|(position, header)| match header.is_control() {
+                true => Ok(()),
+                false => {
+                    let batch = RecordBatch::parse(self.bytes.slice(position..position + header.size()))?;
+                    batch.for_each(self.decompressed_bytes_max, |record| {
+                        if record.offset >= self.from {
+                            each(Ok(record));
+                        }
+                    })
+                }
+            });
+            if let Err(error) = read {
+                each(Err(error));
+            }
+        }
+    }
+
     fn open(
         &self,
         position: usize,
@@ -440,8 +460,13 @@ mod tests {
     }
 
     fn offsets(fetched: &[Fetched]) -> Vec<Result<Offset, ()>> {
-        let records = fetched.iter().flat_map(|one| one.outcome.as_ref().unwrap().records());
-        records.map(|record| record.map(|(_, record)| record.offset).map_err(|_| ())).collect()
+        let batches = || fetched.iter().map(|one| one.outcome.as_ref().unwrap());
+        let records = batches().flat_map(FetchedBatches::records);
+        let owned: Vec<_> = records.map(|record| record.map(|(_, record)| record.offset).map_err(|_| ())).collect();
+        let mut visited = Vec::new();
+        batches().for_each(|one| one.for_each(|record| visited.push(record.map(|r| r.offset).map_err(|_| ()))));
+        assert_eq!(visited, owned, "both ways of reading tell the same");
+        owned
     }
 
     #[test]

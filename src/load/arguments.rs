@@ -26,7 +26,8 @@ Examples:
   gannet load compare before.json after.json
   gannet load groups --create --groups 1000 --members 10
 
-Exit codes: 0 done, 1 failed or cut short, 2 the rate was missed, 3 records were lost, duplicated, reordered or corrupt.";
+Exit codes: 0 done, 1 failed or cut short, 2 wrong usage, 3 records were lost, duplicated, reordered or corrupt, 4 the rate was
+missed.";
 
 /// Put load on any Kafka-compatible cluster and measure it: open loop, from intended send times.
 #[derive(Args, Debug)]

@@ -4,11 +4,16 @@
 use std::fmt::Write;
 
 pub const WIDTH: f64 = 860.0;
+/// For screens on which the other would have letters too small to read.
+pub const NARROW_WIDTH: f64 = 420.0;
 pub const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
+/// About what a letter takes.
+const LETTER_WIDTH: f64 = 7.0;
+const LEGEND_LINE_HEIGHT: f64 = 18.0;
 /// More points than pixels are not told apart.
 const POINTS_MAX: usize = 2000;
 /// Up to here each point is drawn, and says its value when it is pointed at.
@@ -151,6 +156,17 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 impl Chart {
     /// The `<svg>` element.
     pub fn svg(&self) -> String {
+        self.drawn(WIDTH)
+    }
+
+    /// The same with less room: the legend stands below the title.
+    pub fn narrow_svg(&self) -> String {
+        self.drawn(NARROW_WIDTH)
+    }
+
+    fn drawn(&self, width: f64) -> String {
+        let (legend, legend_lines) = self.legend(width);
+        let top = TOP + legend_lines as f64 * LEGEND_LINE_HEIGHT;
         let all = || self.series.iter().flat_map(|series| &series.points);
         let (x_low, mut x_high, x_ticks) = self.x.range(all().map(|point| point.0));
         if self.x.scale == Scale::Linear {
@@ -160,22 +176,23 @@ impl Chart {
         let x_ticks = x_ticks.into_iter().filter(|tick| self.x.scale.place(*tick) <= x_high + 1e-9);
         let (y_low, y_high, y_ticks) = self.y.range(all().map(|point| point.1).filter(|value| *value > 0.0));
         let (x_span, y_span) = ((x_high - x_low).max(1e-9), (y_high - y_low).max(1e-9));
-        let x = |value: f64| LEFT + (self.x.scale.place(value) - x_low) / x_span * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| HEIGHT - BOTTOM - (self.y.scale.place(value) - y_low) / y_span * (HEIGHT - TOP - BOTTOM);
+        let x = |value: f64| LEFT + (self.x.scale.place(value) - x_low) / x_span * (width - LEFT - RIGHT);
+        let y = |value: f64| HEIGHT - BOTTOM - (self.y.scale.place(value) - y_low) / y_span * (HEIGHT - top - BOTTOM);
         let mut svg = String::new();
         let title = escape(&self.title);
         let _ = write!(
             svg,
-            "<svg class=\"plot\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-             aria-label=\"{title}\"><text class=\"title\" x=\"{LEFT}\" y=\"18\">{title}</text>"
+            "<svg class=\"plot\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {HEIGHT}\" role=\"img\" \
+             aria-label=\"{title}\"><text class=\"title\" x=\"{}\" y=\"18\">{title}</text>",
+            if legend_lines == 0 { LEFT } else { RIGHT }
         );
-        let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+        let (bottom, right) = (HEIGHT - BOTTOM, width - RIGHT);
         for (from, upto) in &self.shaded {
             let (from, upto) = (x(*from).max(LEFT), x(*upto).min(right));
-            let (width, height) = ((upto - from).max(0.0), bottom - TOP);
+            let (width, height) = ((upto - from).max(0.0), bottom - top);
             let _ = write!(
                 svg,
-                "<rect class=\"shade\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
+                "<rect class=\"shade\" x=\"{from:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
             );
         }
         for tick in y_ticks {
@@ -188,14 +205,20 @@ impl Chart {
                 at + 4.0
             );
         }
+        let mut label_end = f64::NEG_INFINITY;
         for tick in x_ticks {
             let (at, text) = (x(tick), escape(&(self.x.text)(tick)));
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
-                 <text class=\"muted\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
-                bottom + 18.0
-            );
+            let _ = write!(svg, "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top}\" y2=\"{bottom}\"/>");
+            // Labels that would lie on one another are left out; the grid shows that they are there.
+            let half = text.chars().count() as f64 * LETTER_WIDTH / 2.0;
+            if at - half > label_end {
+                label_end = at + half;
+                let _ = write!(
+                    svg,
+                    "<text class=\"muted\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
+                    bottom + 18.0
+                );
+            }
         }
         let _ = write!(
             svg,
@@ -207,7 +230,7 @@ impl Chart {
         for (place, series) in self.series.iter().enumerate() {
             self.draw(&mut svg, place % 5, series, &x, &y);
         }
-        self.legend(&mut svg);
+        svg.push_str(&legend);
         svg.push_str("</svg>");
         svg
     }
@@ -237,24 +260,37 @@ impl Chart {
         }
     }
 
-    /// On the right of the title's line.
-    fn legend(&self, svg: &mut String) {
-        let mut at = WIDTH - RIGHT;
-        for (place, series) in self.series.iter().enumerate().rev() {
-            let width = 7.0 * series.name.chars().count() as f64;
-            at -= width;
+    /// On the right of the title's line if there is room, otherwise on lines of its own below; and how many those are.
+    fn legend(&self, width: f64) -> (String, usize) {
+        let widths = || self.series.iter().map(|series| 36.0 + LETTER_WIDTH * series.name.chars().count() as f64);
+        let all: f64 = widths().sum();
+        let title = LEFT + 8.0 * self.title.chars().count() as f64;
+        let (mut at, mut line, begin) = match title + all <= width - RIGHT {
+            true => (width - RIGHT - all, 0, 0.0),
+            false => (RIGHT, 1, RIGHT),
+        };
+        let mut svg = String::new();
+        for (place, (series, entry)) in self.series.iter().zip(widths()).enumerate() {
+            if line > 0 && at > begin && at + entry > width {
+                (at, line) = (begin, line + 1);
+            }
+            let y = 18.0 + line as f64 * LEGEND_LINE_HEIGHT;
             let dashed = if series.is_dashed { " dashed" } else { "" };
             let _ = write!(
                 svg,
-                "<text x=\"{at:.1}\" y=\"18\">{}</text><line class=\"line s{}{dashed}\" x1=\"{:.1}\" x2=\"{:.1}\" \
-                 y1=\"14\" y2=\"14\"/>",
+                "<text x=\"{:.1}\" y=\"{y}\">{}</text><line class=\"line s{}{dashed}\" x1=\"{:.1}\" x2=\"{:.1}\" \
+                 y1=\"{:.1}\" y2=\"{:.1}\"/>",
+                at + 22.0,
                 escape(&series.name),
                 place % 5,
-                at - 22.0,
-                at - 5.0
+                at,
+                at + 17.0,
+                y - 4.0,
+                y - 4.0
             );
-            at -= 36.0;
+            at += entry;
         }
+        (svg, line)
     }
 }
 
@@ -300,6 +336,19 @@ mod tests {
             style.contains(".plot .s0{stroke:#2563eb}") && style.contains(".plot .letters{fill:#1f2933}"),
             "{style}"
         );
+    }
+
+    #[test]
+    fn a_narrow_chart_has_its_legend_below_the_title_and_no_label_on_another() {
+        let mut chart = chart(vec![(0.0, 1.0), (100.0, 2.0)], Scale::Linear);
+        chart.series = vec![chart.series[0].clone(); 8];
+        chart.x.text = |value| format!("{value} of something long");
+        let (wide, narrow) = (chart.svg(), chart.narrow_svg());
+        assert!(wide.contains("viewBox=\"0 0 860 330\"") && narrow.contains("viewBox=\"0 0 420 330\""));
+        assert!(
+            wide.contains("y=\"18\">p99<") && !narrow.contains("y=\"18\">p99<") && narrow.contains("y=\"54\">p99<")
+        );
+        assert_eq!(narrow.matches("something long</text>").count(), 2, "{narrow}");
     }
 
     #[test]

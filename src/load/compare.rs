@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::chart::escape;
-use super::page::{head, origin};
-use super::plot;
+use super::page::{card, head, origin};
+use super::plot::{self, Plot};
 use super::results::{Document, FORMAT, Run, Verdict};
 use super::table;
 use super::units::{short, short_mib, short_us};
@@ -132,7 +132,7 @@ fn page(a: &Document, b: &Document) -> String {
             }
         }
     }
-    let _ = writeln!(html, "<div class=\"card\">{}</div>", plot::percentiles(&curves).svg());
+    card(&mut html, &Plot::of("percentiles", &plot::percentiles(&curves)));
     for first in &a.runs {
         let Some(second) = b.runs.iter().find(|run| run.point == first.point) else { continue };
         let title = if first.point.is_empty() { "What was found".to_owned() } else { table::point(first) };

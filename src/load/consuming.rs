@@ -13,7 +13,6 @@ use super::verify::Verifier;
 use crate::client::{Cluster, Fetched, Fetcher, Response, Subscription};
 use crate::error_code::ErrorCode;
 use crate::protocol::{ApiKey, FetchResponse, MetadataResponse};
-use crate::record::Record;
 use crate::types::{BrokerId, Offset};
 
 /// The clock is read anew after so many records taken.
@@ -31,12 +30,21 @@ pub struct Consuming {
     /// Of each subscription: its place in the plan.
     places: Vec<usize>,
     /// Fetched, and not taken yet: of a throttled consumer.
-    waiting: VecDeque<(usize, Record)>,
+    waiting: VecDeque<Waiting>,
     throttle: Option<Throttle>,
     pub verifier: Verifier,
     metadata_not_before_ns: u64,
     metadata_asked: bool,
     pub failure: Option<String>,
+}
+
+/// A record that a throttled consumer has not taken yet.
+#[derive(Debug)]
+struct Waiting {
+    subscription: usize,
+    offset: Offset,
+    key_bytes: usize,
+    value: Vec<u8>,
 }
 
 /// Lets records through at a rate.
@@ -180,45 +188,59 @@ impl Consuming {
                 return;
             }
         };
-        let mut now_ns = clock.now_ns();
-        let mut offset: Offset = -1;
-        for (taken, record) in batches.records().enumerate() {
-            if taken > 0 && taken % RECORDS_PER_CLOCK == 0 {
+        let (mut now_ns, mut seen, mut last) = (clock.now_ns(), 0, -1);
+        batches.for_each(|record| {
+            if seen > 0 && seen % RECORDS_PER_CLOCK == 0 {
                 now_ns = clock.now_ns();
             }
+            seen += 1;
             match record {
-                Ok((_, record)) => {
-                    offset = record.offset;
+                Ok(record) => {
+                    last = record.offset;
+                    let (key_bytes, value) = (record.key.map_or(0, <[u8]>::len), record.value.unwrap_or_default());
                     if self.throttle.is_some() {
-                        self.waiting.push_back((subscription, record));
+                        self.waiting.push_back(Waiting {
+                            subscription,
+                            offset: last,
+                            key_bytes,
+                            value: value.to_vec(),
+                        });
                     } else {
-                        self.take(subscription, &record, now_ns, from_ns, interval);
+                        self.take(subscription, last, key_bytes, value, [now_ns, from_ns], interval);
                     }
                 }
                 Err(error) => {
                     let name = self.plan.partitions[self.places[subscription]].name();
                     interval.counts.error("records that do not read", 1);
-                    self.verifier.on_corrupt(&name, offset + 1, &error.to_string());
+                    self.verifier.on_corrupt(&name, last + 1, &error.to_string());
                 }
             }
-        }
+        });
         self.take_waiting(now_ns, from_ns, interval);
     }
 
     fn take_waiting(&mut self, now_ns: u64, from_ns: u64, interval: &mut Interval) {
         let Some(mut throttle) = self.throttle.take() else { return };
         while !self.waiting.is_empty() && throttle.take(now_ns) {
-            let (subscription, record) = self.waiting.pop_front().expect("just seen");
-            self.take(subscription, &record, now_ns, from_ns, interval);
+            let Waiting { subscription, offset, key_bytes, value } = self.waiting.pop_front().expect("just seen");
+            self.take(subscription, offset, key_bytes, &value, [now_ns, from_ns], interval);
         }
         self.throttle = Some(throttle);
     }
 
-    fn take(&mut self, subscription: usize, record: &Record, now_ns: u64, from_ns: u64, interval: &mut Interval) {
-        let value = record.value.as_deref().unwrap_or_default();
+    /// One record, now; what was due before `from_ns` belongs to the warm-up.
+    fn take(
+        &mut self,
+        subscription: usize,
+        offset: Offset,
+        key_bytes: usize,
+        value: &[u8],
+        [now_ns, from_ns]: [u64; 2],
+        interval: &mut Interval,
+    ) {
         let is_verified = self.plan.is_verified;
         interval.counts.consumed += 1;
-        interval.counts.consumed_bytes += (value.len() + record.key.as_ref().map_or(0, |key| key.len())) as u64;
+        interval.counts.consumed_bytes += (value.len() + key_bytes) as u64;
         let read = Stamp::read(value, self.plan.run, is_verified);
         if let Read::Whole(stamp) | Read::Times(stamp) = read {
             let given_ns = stamp.due_ns.saturating_add(u64::from(stamp.delay_us) * 1000);
@@ -232,11 +254,11 @@ impl Consuming {
             Read::Whole(stamp) => {
                 let partition = &self.plan.partitions[place];
                 let name = || partition.name();
-                self.verifier.on_record(name, place, record.offset, &stamp);
+                self.verifier.on_record(name, place, offset, &stamp);
             }
             Read::Corrupt => {
                 let name = self.plan.partitions[place].name();
-                self.verifier.on_corrupt(&name, record.offset, "the checksum and the bytes of its value do not agree");
+                self.verifier.on_corrupt(&name, offset, "the checksum and the bytes of its value do not agree");
             }
             Read::Times(_) | Read::Foreign => self.verifier.on_foreign(),
         }

@@ -19,12 +19,8 @@ struct Line {
 }
 
 /// OpenMessaging's names for what an option says, and how its value is written there.
-const OPEN_MESSAGING: &[(&str, &str)] = &[
-    ("topics", "topics"),
-    ("partitionsPerTopic", "partitions"),
-    ("messageSize", "record-size"),
-    ("producerRate", "rate"),
-];
+const OPEN_MESSAGING: &[(&str, &str)] =
+    &[("topics", "topics"), ("partitionsPerTopic", "partitions"), ("messageSize", "record-size")];
 
 /// The options, with those of the workload file behind them if there is one.
 pub fn merged(options: LoadOptions) -> Result<LoadOptions, String> {
@@ -98,15 +94,31 @@ fn of_open_messaging(
     let number = |key: &str| fields.get(key).and_then(Value::as_f64);
     let topics = number("topics").unwrap_or(1.0);
     let one = |text: String| Ok(vec![text]);
+    let is_zero = value.as_f64() == Some(0.0);
     match key {
-        // What the workload is called, and what only says how payload is made or cached.
-        "name" | "randomizedPayloadPoolSize" | "randomBytesRatio" => Ok(vec![]),
+        // What the workload is called, what only says how payload is made or cached, how a rate is searched, and what belongs
+        // to a rate that climbs.
+        "name" | "randomizedPayloadPoolSize" | "randomBytesRatio" | "acceptableBacklog" => Ok(vec![]),
+        "producerStartRate" | "producerIncrementSeconds" => Ok(vec![]),
+        "producerRate" if number("producerIncrementRate").is_some_and(|step| step > 0.0) => climbing(fields),
+        // The rate that it would search for is the one that is reached.
+        "producerRate" if is_zero => one("--rate=max".into()),
+        "producerRate" => one(format!("--rate={}", scalar(key, value)?)),
+        "producerIncrementRate" => Ok(vec![]),
+        "producerPauseBeforeDrain" | "producerPauseDuringDrain" if is_zero => Ok(vec![]),
+        "producerPauseBeforeDrain" | "producerPauseDuringDrain" => {
+            Err(format!("{key}: {value}: there is no drain here"))
+        }
+        "messageRateReceivedForSubscription" if value.as_f64() == Some(100.0) => Ok(vec![]),
+        "messageRateReceivedForSubscription" => {
+            Err(format!("{key}: {value}: a Kafka consumer receives every record, 100"))
+        }
         "producersPerTopic" => one(format!("--producers={}", number(key).unwrap_or(1.0) * topics)),
         "consumerPerSubscription" => one(format!("--consumers={}", number(key).unwrap_or(1.0) * topics)),
         "subscriptionsPerTopic" if value.as_f64() == Some(1.0) => Ok(vec![]),
         "subscriptionsPerTopic" if value.as_f64() == Some(0.0) => one("--consumers=0".into()),
         "subscriptionsPerTopic" => Err(format!("subscriptionsPerTopic: {value}: one subscription is read, or none")),
-        "consumerBacklogSizeGB" if value.as_f64() == Some(0.0) => Ok(vec![]),
+        "consumerBacklogSizeGB" if is_zero => Ok(vec![]),
         "consumerBacklogSizeGB" => {
             Err("consumerBacklogSizeGB: a backlog is built by one run with --consumers 0 and read \
                                         by another with --producers 0 --from-beginning"
@@ -121,7 +133,8 @@ fn of_open_messaging(
         },
         "keyDistributor" => match value.as_str() {
             Some("NO_KEY") => one("--keys=none".into()),
-            Some("KEY_ROUND_ROBIN" | "RANDOM_NANO") => one("--keys=uniform:1m".into()),
+            // Both choose among ten thousand keys.
+            Some("KEY_ROUND_ROBIN" | "RANDOM_NANO") => one("--keys=uniform:10k".into()),
             _ => Err(format!("keyDistributor: {value}: it is NO_KEY, KEY_ROUND_ROBIN or RANDOM_NANO")),
         },
         _ => {
@@ -132,9 +145,26 @@ fn of_open_messaging(
     }
 }
 
+/// A rate that is raised step by step: from `producerStartRate` to `producerRate`.
+fn climbing(fields: &BTreeMap<String, Value>) -> Result<Vec<String>, String> {
+    let field = |name: &str, default: u64| scalar(name, fields.get(name).unwrap_or(&Value::from(default)));
+    let (from, to, step) =
+        (field("producerStartRate", 10_000)?, field("producerRate", 0)?, field("producerIncrementRate", 0)?);
+    let seconds = field("producerIncrementSeconds", 60)?;
+    Ok(vec![format!("--ramp={from}:{to}:{step}"), format!("--step-duration={seconds}s")])
+}
+
+/// Published workloads leave some values open: of `${name:-15}` it is the 15.
 fn scalar(key: &str, value: &Value) -> Result<String, String> {
     match value {
-        Value::String(text) => Ok(text.clone()),
+        Value::String(text) => {
+            let open = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+            match open.map(|open| open.split_once(":-")) {
+                None => Ok(text.clone()),
+                Some(Some((_, default))) => Ok(default.to_owned()),
+                Some(None) => Err(format!("{key}: {text} is left open, and no value is given for that")),
+            }
+        }
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(flag) => Ok(flag.to_string()),
         other => Err(format!("{key}: {other} is not one value")),
@@ -180,6 +210,20 @@ mod tests {
     }
 
     #[test]
+    fn an_open_messaging_workload_whose_rate_climbs_is_a_ramp() {
+        let text = "name: incremental\ntopics: 1\npartitionsPerTopic: 1\nkeyDistributor: KEY_ROUND_ROBIN\nmessageSize: 1024\n\
+                    subscriptionsPerTopic: 1\nconsumerPerSubscription: 1\nproducersPerTopic: 1\nproducerStartRate: 100\n\
+                    producerRate: 1000\nproducerIncrementRate: 100\nproducerIncrementSeconds: 30\n\
+                    messageRateReceivedForSubscription: 100\nproducerPauseBeforeDrain: 0\nacceptableBacklog: 5000\n\
+                    consumerBacklogSizeGB: 0\ntestDurationMinutes: ${ombTestDuration:-2}\n";
+        let options = read(text, &[]).unwrap();
+        let Some(Rate::Steps(steps)) = &options.ramp else { panic!("{:?}", options.ramp) };
+        assert_eq!((steps.len(), steps[0], options.step_duration), (10, 100.0, Duration::from_secs(30)));
+        assert_eq!((options.duration, options.keys), (Duration::from_secs(120), Keys::Uniform(10_000)));
+        assert_eq!(read("producerRate: 0", &[]).unwrap().rate, Rate::Max);
+    }
+
+    #[test]
     fn a_ramp_that_is_typed_replaces_the_file_s_rate() {
         assert_eq!(read("rate: 5k", &["--ramp", "1:2:1"]).unwrap().ramp, Some(Rate::Steps(vec![1.0, 2.0])));
     }
@@ -192,6 +236,9 @@ mod tests {
             ("rate: [", "w.yaml"),
             ("rate: {a: 1}", "is not one value"),
             ("subscriptionsPerTopic: 3", "one subscription"),
+            ("testDurationMinutes: ${minutes}", "left open"),
+            ("consumerBacklogSizeGB: 32", "--from-beginning"),
+            ("producerPauseBeforeDrain: 5", "no drain"),
             ("- a", "w.yaml"),
         ] {
             let reason = read(text, &[]).unwrap_err();

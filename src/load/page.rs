@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{STYLE, escape};
-use super::plot;
+use super::plot::{self, Plot};
 use super::results::{Document, PERCENTILES, Run, Verdict};
 use super::table;
 use super::units::{short, short_mib, short_us};
@@ -24,6 +24,9 @@ td,th{padding:4px 6px;text-align:right;border-bottom:1px solid #e4e7eb;white-spa
 td:first-child,th:first-child{text-align:left}tr:last-child td{border-bottom:0}th{font-weight:600;color:#616e7c}
 .facts td{text-align:left;white-space:normal;overflow-wrap:anywhere}.facts td:first-child{color:#616e7c;width:34%}
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
+.narrow{display:none}
+@media(max-width:640px){body{padding:18px 10px 40px}.wide{display:none}.narrow{display:block}.whole svg{min-width:600px}
+.facts td{font-size:13px}.facts td:first-child{width:48%}.tiles{grid-template-columns:repeat(auto-fit,minmax(130px,1fr))}}
 @media(prefers-color-scheme:dark){body{color:#e4e7eb;background:#0f1114}.tile,.card{background:#16191d;border-color:#2c3138}
 td,th{border-color:#2c3138}.sub,.tile span,th,.facts td:first-child{color:#9aa5b1}
 .good{background:#064e3b;color:#d1fae5}.bad{background:#7f1d1d;color:#fee2e2}}
@@ -45,7 +48,7 @@ pub fn page(document: &Document) -> String {
         tiles(&mut html, run);
     }
     for plot in plot::plots(document) {
-        let _ = writeln!(html, "<div class=\"card\">{}</div>", plot.svg);
+        card(&mut html, &plot);
     }
     match &document.runs[..] {
         [run] => {
@@ -57,6 +60,18 @@ pub fn page(document: &Document) -> String {
     facts(&mut html, document);
     html.push_str("</body></html>\n");
     html
+}
+
+/// One plot, as wide as the screen lets it be.
+pub fn card(html: &mut String, plot: &Plot) {
+    let wide = &plot.svg;
+    let _ = match &plot.narrow_svg {
+        Some(narrow) => writeln!(
+            html,
+            "<div class=\"card\"><div class=\"wide\">{wide}</div><div class=\"narrow\">{narrow}</div></div>"
+        ),
+        None => writeln!(html, "<div class=\"card whole\">{wide}</div>"),
+    };
 }
 
 /// The beginning of a page, as far as its title.
@@ -164,7 +179,7 @@ fn latencies(html: &mut String, run: &Run) {
 
 fn findings(html: &mut String, run: &Run) {
     let named = run.verify.iter().flat_map(|faults| &faults.named).cloned();
-    let errors = run.errors.iter().map(|(name, count)| format!("{name}: {count}"));
+    let errors = table::errors(run).into_iter().map(|(name, count)| format!("{name}: {count}"));
     let all: Vec<String> = run.notes.iter().cloned().chain(errors).chain(named).collect();
     if all.is_empty() {
         return;
@@ -186,8 +201,13 @@ fn points(html: &mut String, runs: &[Run]) {
         let us = |us: f64| if us.is_nan() { "–".to_owned() } else { short_us(us) };
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>",
+            "<tr><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>",
             escape(&table::point(run)),
+            match run.verdict {
+                Verdict::Valid => "",
+                Verdict::Invalid(_) => " – invalid",
+                Verdict::Cut(_) => " – cut short",
+            },
             short(run.rate),
             short_mib(run.bytes_per_s),
             us(run.acknowledged.percentile(50.0)),

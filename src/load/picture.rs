@@ -106,6 +106,7 @@ mod tests {
     fn drawn(svg: &str) -> Pixmap {
         let plot = Plot {
             name: "p".into(),
+            narrow_svg: None,
             svg: format!("<svg class=\"plot\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 100 20\">{svg}</svg>"),
         };
         Pixmap::decode_png(&Painter::new().png(&plot).unwrap()).unwrap()

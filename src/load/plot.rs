@@ -13,11 +13,13 @@ pub struct Plot {
     pub name: String,
     /// The `<svg>` element.
     pub svg: String,
+    /// The same for narrow screens, where it can be drawn so.
+    pub narrow_svg: Option<String>,
 }
 
 impl Plot {
-    fn of(name: &str, chart: &Chart) -> Plot {
-        Plot { name: name.into(), svg: chart.svg() }
+    pub fn of(name: &str, chart: &Chart) -> Plot {
+        Plot { name: name.into(), svg: chart.svg(), narrow_svg: Some(chart.narrow_svg()) }
     }
 
     /// As a file of its own.
@@ -171,6 +173,7 @@ fn of_sweep(document: &Document, runs: &[Run]) -> Vec<Plot> {
     let heat = |name: &str, title: &str, value: &dyn Fn(&Run) -> f64, text| Plot {
         name: name.into(),
         svg: heat_map(document, title, value, text),
+        narrow_svg: None,
     };
     let mut plots = vec![
         heat("heat-p99", "Acknowledged p99", &|run| run.acknowledged.percentile(99.0), short_us),

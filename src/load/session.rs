@@ -23,9 +23,10 @@ use super::settings::{CONSUMER_KEYS, ConsumerSettings, PRODUCER_KEYS, ProducerSe
 use super::setup::{self, Found, NewTopic, Wanted};
 use super::stamp::STAMP_BYTES;
 use super::{compare, file, groups, machine, page, plot, table, units};
+use crate::config::nearest;
 
-const RATE_MISSED: u8 = 2;
 const RECORDS_WRONG: u8 = 3;
+const RATE_MISSED: u8 = 4;
 
 /// Runs the command to its end. The exit codes stand in its help.
 pub fn run(arguments: LoadArguments) -> ExitCode {
@@ -59,7 +60,16 @@ fn load(options: LoadOptions) -> Result<ExitCode, String> {
         check(&point.options)?;
     }
     check_outputs(&options)?;
+    // A payload that cannot be read is told before anything is asked of the cluster.
+    options.payload.pool(options.seed)?;
     let found = setup::find(&wanted(&options, 0))?;
+    if let Some(asked) = options.partitions.filter(|asked| *asked as usize != found.partitions_per_topic) {
+        return Err(format!(
+            "topic {} is there already and has {} partitions, not {asked}: leave --partitions out, or name another topic",
+            options.topic_names()[0],
+            found.partitions_per_topic
+        ));
+    }
     let mut document = document(&options, &found)?;
     document.floors.push(machine::floor(options.floor.as_deref())?);
     print(&table::preface(&document))?;
@@ -152,6 +162,9 @@ fn points(options: &LoadOptions) -> Result<Vec<Point>, String> {
     Ok(points)
 }
 
+/// What can be swept beside the clients' settings.
+const SWEPT_OPTIONS: &[&str] = &["rate", "record-size", "keys", "producers", "consumers", "consumer-rate", "profile"];
+
 /// The options with one of them changed.
 fn with(options: &LoadOptions, key: &str, value: &str) -> Result<LoadOptions, String> {
     let mut options = options.clone();
@@ -167,7 +180,16 @@ fn with(options: &LoadOptions, key: &str, value: &str) -> Result<LoadOptions, St
         key if CONSUMER_KEYS.contains(&key) && !PRODUCER_KEYS.contains(&key) => {
             options.consumer_prop.push((key.to_owned(), value.to_owned()))
         }
-        _ => options.producer_prop.push((key.to_owned(), value.to_owned())),
+        key if PRODUCER_KEYS.contains(&key) => options.producer_prop.push((key.to_owned(), value.to_owned())),
+        _ => {
+            let of_consumers = || CONSUMER_KEYS.iter().filter(|key| !PRODUCER_KEYS.contains(key));
+            let known = || PRODUCER_KEYS.iter().chain(of_consumers()).chain(SWEPT_OPTIONS).copied();
+            let near = nearest(key, known()).map_or_else(
+                || format!("known are {}", known().collect::<Vec<_>>().join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            return Err(wrong(&format_args!("it cannot be swept; {near}")));
+        }
     }
     Ok(options)
 }
@@ -283,28 +305,30 @@ fn document(options: &LoadOptions, found: &Found) -> Result<Document, String> {
     let (producer, consumer) = settings(options)?;
     let owned =
         |entries: Vec<(&str, String)>| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    let told = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+    let named = |value: Option<clap::builder::PossibleValue>| {
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    };
     let mut workload: BTreeMap<String, String> = BTreeMap::from([
         ("topic".into(), options.topic.clone()),
         ("topics".into(), options.topics.to_string()),
         ("partitions".into(), found.partitions_per_topic.to_string()),
         ("rate".into(), options.rate().text()),
-        ("arrivals".into(), told(&options.arrivals)),
-        ("record-size".into(), told(&options.record_size)),
-        ("payload".into(), told(&options.payload)),
-        ("keys".into(), told(&options.keys)),
-        ("partitioner".into(), told(&options.partitioner)),
+        ("arrivals".into(), named(options.arrivals.to_possible_value())),
+        ("record-size".into(), options.record_size.to_string()),
+        ("payload".into(), options.payload.to_string()),
+        ("keys".into(), options.keys.to_string()),
+        ("partitioner".into(), named(options.partitioner.to_possible_value())),
         ("producers".into(), options.producers.to_string()),
         ("consumers".into(), options.consumers.to_string()),
         ("profile".into(), options.profile.name().into()),
         ("seed".into(), options.seed.to_string()),
-        ("duration".into(), format!("{:?}", options.duration)),
+        ("duration".into(), units::length(options.duration)),
     ]);
     if let Some(rate) = options.consumer_rate {
         workload.insert("consumer-rate".into(), rate.to_string());
     }
     if let WarmUp::For(length) = options.warm_up {
-        workload.insert("warm-up".into(), format!("{length:?}"));
+        workload.insert("warm-up".into(), units::length(length));
     }
     let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Ok(Document {
@@ -404,6 +428,12 @@ mod tests {
         ] {
             assert!(check(&options(text)).unwrap_err().contains(told), "{text}");
         }
+        for (swept, told) in
+            [("linger-ms=1", "did you mean linger.ms?"), ("xyz=1", "known are acks"), ("rate=x", "is no rate")]
+        {
+            let reason = points(&options(&format!("load --sweep {swept}"))).err().unwrap();
+            assert!(reason.contains(told) && reason.contains(swept), "{reason}");
+        }
         assert_eq!(check(&options("load")), Ok(()));
     }
 
@@ -413,7 +443,7 @@ mod tests {
         let code = |runs: &[Run]| format!("{:?}", exit_code(runs));
         let invalid = || run(Verdict::Invalid(String::new()));
         assert_eq!(code(&[run(Verdict::Valid)]), format!("{:?}", ExitCode::SUCCESS));
-        assert_eq!(code(&[run(Verdict::Valid), invalid()]), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(code(&[run(Verdict::Valid), invalid()]), format!("{:?}", ExitCode::from(4)));
         assert_eq!(code(&[invalid(), run(Verdict::Cut(String::new()))]), format!("{:?}", ExitCode::FAILURE));
     }
 }

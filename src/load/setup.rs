@@ -58,7 +58,7 @@ impl Asker {
     fn open(address: String, stream: TcpStream) -> Result<Asker, String> {
         let mut asker = Asker { address, stream, session: Session::new("gannet-load") };
         let mut hello = || -> Result<(), String> {
-            let io = |error: io::Error| lost(&error);
+            let io = |error: io::Error| unanswered(&error);
             asker.stream.set_nodelay(true).map_err(io)?;
             asker.stream.set_read_timeout(Some(TIMEOUT)).map_err(io)?;
             asker.stream.set_write_timeout(Some(TIMEOUT)).map_err(io)?;
@@ -71,7 +71,9 @@ impl Asker {
         };
         let outcome = hello();
         let address = &asker.address;
-        outcome.map_err(|reason| format!("{address} does not seem to speak Kafka's protocol without TLS: {reason}"))?;
+        outcome.map_err(|reason| {
+            format!("{address} takes connections and does not answer as a Kafka broker without TLS does: {reason}")
+        })?;
         Ok(asker)
     }
 
@@ -93,11 +95,7 @@ impl Asker {
             self.session.request(request).map_err(|error| format!("the broker at {}: {error}", self.address))?;
         let frame = self.exchange(&pieces);
         let frame = frame.map_err(|error| {
-            let reason = match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("nothing came within {TIMEOUT:?}"),
-                io::ErrorKind::UnexpectedEof => "it closed the connection".into(),
-                _ => lost(&error),
-            };
+            let reason = unanswered(&error);
             format!("the broker at {} did not answer {}: {reason}", self.address, M::NAME)
         })?;
         self.session.on_response(frame).map_err(|error| format!("the broker at {}: {error}", self.address))
@@ -117,6 +115,15 @@ impl Asker {
         let response = self.ask(&request)?;
         let metadata: MetadataResponse = self.read(&response)?;
         Ok((Cluster::of(&metadata), metadata.cluster_id.unwrap_or("").to_owned()))
+    }
+}
+
+/// Why no answer came, in words.
+fn unanswered(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("nothing came within {TIMEOUT:?}"),
+        io::ErrorKind::UnexpectedEof => "it closed the connection".into(),
+        _ => lost(error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a run found, as text: one line per interval while it runs, a summary, the grid of a sweep, two runs side by side.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::results::{Document, IntervalRow, Latency, PERCENTILES, Run, Verdict};
@@ -53,6 +54,9 @@ pub fn live(row: &IntervalRow) -> String {
     line
 }
 
+/// Of what stands behind the names.
+const PREFACE_WIDTH: usize = 120;
+
 /// The settings before a run begins.
 pub fn preface(document: &Document) -> String {
     let mut text = String::new();
@@ -60,7 +64,17 @@ pub fn preface(document: &Document) -> String {
         map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
     };
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<10} {value}");
+        let mut length = 0;
+        let _ = write!(text, "{name:<10}");
+        for word in value.split(' ') {
+            if length > 0 && length + word.chars().count() > PREFACE_WIDTH {
+                length = 0;
+                let _ = write!(text, "\n{:<10}", "");
+            }
+            length += 1 + word.chars().count();
+            let _ = write!(text, " {word}");
+        }
+        text.push('\n');
     };
     line("cluster", format!("{}, brokers {}", document.cluster.id, document.cluster.brokers.join(", ")));
     line("workload", list(&document.workload));
@@ -125,7 +139,7 @@ pub fn summary(run: &Run) -> String {
     latency_rows(run, &mut line);
     steps(run, &mut line);
     let mut explained = Vec::new();
-    for (name, count) in &run.errors {
+    for (name, count) in &errors(run) {
         // What Kafka calls it, and once what that means.
         let code = ErrorCode::ALL.iter().find(|code| name.rsplit(": ").next() == Some(code.name()));
         let meaning = code.filter(|code| !explained.contains(code)).map_or("", |code| code.message());
@@ -207,6 +221,33 @@ pub fn latencies(run: &Run) -> Vec<(&'static str, &Latency)> {
     all.into_iter().filter(|(_, latency)| latency.records > 0).collect()
 }
 
+/// How often each went wrong; partitions that all say the same are one line.
+pub fn errors(run: &Run) -> Vec<(String, u64)> {
+    let of_partition = |name: &str| name.strip_prefix("fetch of ").and_then(|rest| rest.split_once(": ")).map(owned);
+    let mut folded: Vec<(String, u64)> = Vec::new();
+    let mut codes: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
+    for (name, count) in &run.errors {
+        match of_partition(name) {
+            Some((partition, code)) => codes.entry(code).or_default().push((partition, *count)),
+            None => folded.push((name.clone(), *count)),
+        }
+    }
+    for (code, partitions) in codes {
+        let others = match partitions.len() {
+            1 => String::new(),
+            2 => " and another partition".into(),
+            count => format!(" and {} other partitions", count - 1),
+        };
+        let times = partitions.iter().map(|(_, count)| count).sum();
+        folded.push((format!("fetch of {}{others}: {code}", partitions[0].0), times));
+    }
+    folded
+}
+
+fn owned((a, b): (&str, &str)) -> (String, String) {
+    (a.to_owned(), b.to_owned())
+}
+
 /// `linger.ms=5 batch.size=64k`
 pub fn point(run: &Run) -> String {
     run.point.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
@@ -257,6 +298,15 @@ mod tests {
         let text = summary(&run);
         assert!(text.contains("50.0/s of 100/s asked for (50.0 %)"), "{text}");
         assert!(text.contains("INVALID: half."), "{text}");
+    }
+
+    #[test]
+    fn partitions_that_say_the_same_are_one_line() {
+        let named =
+            [("fetch of t-0: NOT_LEADER", 1), ("fetch of t-1: NOT_LEADER", 2), ("other", 4), ("fetch of t-9: X", 1)];
+        let run = Run { errors: named.map(|(name, count)| (name.into(), count)).into(), ..Run::default() };
+        let told: Vec<String> = errors(&run).into_iter().map(|(name, count)| format!("{name}: {count}")).collect();
+        assert_eq!(told, ["other: 4", "fetch of t-0 and another partition: NOT_LEADER: 3", "fetch of t-9: X: 1"]);
     }
 
     #[test]

@@ -44,6 +44,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("'{text}' is no length of time: write 500ms, 10s, 2m or 1h"))
 }
 
+/// A length of time as `duration` reads it.
+pub fn length(length: Duration) -> String {
+    if length.is_zero() { "0s".into() } else { format!("{length:?}") }
+}
+
 /// Three digits and a unit of a thousand: `1.23M`, `50.0k`, `7.00`.
 pub fn short(value: f64) -> String {
     let (value, unit) = match value.abs() {

@@ -1,6 +1,7 @@
 //! What records are made of: how large, with which key, holding what. Each producer owns one `RecordMaker`, which draws
 //! from its own seed.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -50,6 +51,26 @@ impl FromStr for Sizes {
                 if sum > 0.0 { Ok(Sizes::Weighted(parts)) } else { Err(wrong()) }
             }
             _ => Err(wrong()),
+        }
+    }
+}
+
+/// As it is written on the command line.
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = |bytes: &usize| units::size(*bytes);
+        match self {
+            Sizes::Fixed(bytes) => f.write_str(&size(bytes)),
+            Sizes::Uniform(min, max) => write!(f, "uniform:{}:{}", size(min), size(max)),
+            Sizes::Normal(mean, deviation) => write!(f, "normal:{}:{}", size(mean), size(deviation)),
+            Sizes::Weighted(parts) => {
+                let mut before = 0.0;
+                for (index, (bytes, sum)) in parts.iter().enumerate() {
+                    write!(f, "{}{}={}", if index == 0 { "mix:" } else { "," }, size(bytes), sum - before)?;
+                    before = *sum;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -110,6 +131,17 @@ impl FromStr for Payload {
             }
             ("file", path) if !path.is_empty() => Ok(Payload::File(path.into())),
             _ => Err(format!("'{text}' is no payload: write random, compressible:RATIO or file:PATH")),
+        }
+    }
+}
+
+/// As it is written on the command line.
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Payload::Random => f.write_str("random"),
+            Payload::Compressible(ratio) => write!(f, "compressible:{ratio}"),
+            Payload::File(path) => write!(f, "file:{}", path.display()),
         }
     }
 }
@@ -177,6 +209,18 @@ impl FromStr for Keys {
                 part.map(Keys::Hot).ok_or_else(wrong)
             }
             _ => Err(wrong()),
+        }
+    }
+}
+
+/// As it is written on the command line.
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keys::None => f.write_str("none"),
+            Keys::Uniform(items) => write!(f, "uniform:{items}"),
+            Keys::Zipf(items, exponent) => write!(f, "zipf:{items}:{exponent}"),
+            Keys::Hot(part) => write!(f, "hot:{part}"),
         }
     }
 }
@@ -257,6 +301,19 @@ mod tests {
             (maker.key().map(<[u8]>::to_vec), maker.value().to_vec())
         };
         (0..records).map(|_| draw()).collect()
+    }
+
+    #[test]
+    fn what_is_told_reads_back_as_what_was_asked() {
+        for text in ["1k", "100", "uniform:100:2k", "normal:1k:10", "mix:100=90,10k=10"] {
+            assert_eq!(text.parse::<Sizes>().unwrap().to_string(), text);
+        }
+        for text in ["random", "compressible:4", "file:/a/b"] {
+            assert_eq!(text.parse::<Payload>().unwrap().to_string(), text);
+        }
+        for text in ["none", "uniform:10", "zipf:1000:1.1", "hot:0.2"] {
+            assert_eq!(text.parse::<Keys>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use compression::Compression;
 pub use filtered::{KeyedRecord, Retained, each_key, emptied, retain};
 pub use header::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, TimestampType, check_crc};
 pub use produced::{DECOMPRESSED_BYTES_MAX, ProduceRules, ProducedBatch, Rejection, StoredAs};
-pub use records::{Record, RecordHeader, Records, records};
+pub use records::{Record, RecordHeader, RecordView, Records, records};
 
 /// A whole, checked batch: magic 2, length equal to the buffer, CRC good. Cheap to clone; never altered.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,6 +55,14 @@ impl RecordBatch {
     /// The records inside, as slices of this batch or of its decompressed body of at most `output_limit_bytes`.
     pub fn records(&self, output_limit_bytes: usize) -> Result<Records, BatchError> {
         Records::open(self.0.clone(), output_limit_bytes)
+    }
+
+    /// Gives each record to `each` where it stands, for readers that keep nothing of it. An error, also a count that does not
+    /// fit, ends it.
+    pub fn for_each(&self, output_limit_bytes: usize, mut each: impl FnMut(RecordView<'_>)) -> Result<(), BatchError> {
+        let header = self.header();
+        let body = records::body(&self.0, &header, output_limit_bytes)?;
+        records::views(&header, &body).try_for_each(|record| record.map(&mut each))
     }
 }
 

@@ -27,7 +27,8 @@ pub struct RecordHeader {
 }
 
 /// One record where it stands in the body of its batch.
-pub(super) struct RecordView<'a> {
+#[derive(Debug)]
+pub struct RecordView<'a> {
     pub offset: Offset,
     pub timestamp: Timestamp,
     pub key: Option<&'a [u8]>,
