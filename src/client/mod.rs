@@ -3,6 +3,7 @@
 //! the bytes.
 
 mod cluster;
+mod fetched;
 mod fetcher;
 mod member;
 mod partitioner;
@@ -10,7 +11,8 @@ mod producer;
 mod session;
 
 pub use cluster::{Broker, Cluster, PartitionInfo, Topic};
-pub use fetcher::{Fetched, FetchedBatches, Fetcher, FetcherConfig, Subscription};
+pub use fetched::FetchedBatches;
+pub use fetcher::{Fetched, Fetcher, FetcherConfig, Subscription};
 pub use member::{
     Answered, Assigned, Change, ClassicMember, CommittedOffset, ConsumerMember, Member, MemberConfig, MemberRequest,
     Position, SubscribedTopic, refusal,
