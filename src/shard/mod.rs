@@ -27,7 +27,9 @@ mod owner_fetch;
 mod owner_offsets;
 mod placement;
 mod produce;
+mod quorum;
 mod quotas;
+mod reassignments;
 mod recovery;
 mod request;
 mod scram;
@@ -35,6 +37,7 @@ mod seam;
 mod session;
 mod storage;
 mod topics;
+mod transactions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -2,14 +2,20 @@
 
 use std::time::Instant;
 
+use gannet::protocol::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 use gannet::protocol::create_acls::AclCreation;
 use gannet::protocol::delete_acls::DeleteAclsFilter;
 use gannet::protocol::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use gannet::protocol::describe_producers::TopicRequest;
+use gannet::protocol::describe_quorum::{QuorumPartition, QuorumTopic};
+use gannet::protocol::elect_leaders::TopicPartitions;
 use gannet::protocol::{
-    CreateAclsRequest, CreateAclsResponse, DeleteAclsRequest, DeleteAclsResponse, DeleteRecordsRequest,
-    DeleteRecordsResponse, DescribeAclsRequest, DescribeAclsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
-    DescribeProducersRequest, DescribeProducersResponse, Message, decode_response, encode_request,
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, CreateAclsRequest, CreateAclsResponse,
+    DeleteAclsRequest, DeleteAclsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DescribeAclsRequest,
+    DescribeAclsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest,
+    DescribeProducersResponse, DescribeQuorumRequest, DescribeQuorumResponse, ElectLeadersRequest,
+    ElectLeadersResponse, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+    ListTransactionsRequest, ListTransactionsResponse, Message, decode_response, encode_request,
 };
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -167,4 +173,61 @@ fn a_group_is_listed_described_reset_and_deleted() {
     let deleted = broker.gannet(&["groups", "delete", "billing"]);
     assert_eq!(deleted, "Deletion of requested consumer groups ('billing') was successful.\n");
     assert_eq!(broker.gannet(&["groups", "list"]), "");
+}
+
+#[test]
+fn a_quorum_of_one_elects_nobody_and_moves_nothing() {
+    let broker = Broker::start(&["gannet.cores=2"]);
+    broker.create_topic("orders", 2);
+
+    let partitions = vec![QuorumPartition { partition_index: 0 }];
+    let quorum = |topic_name| {
+        let topics = vec![QuorumTopic { topic_name, partitions: partitions.clone() }];
+        call(&broker, &DescribeQuorumRequest { topics }, 2)
+    };
+    let answer = quorum("__cluster_metadata");
+    let (_, response) = decode_response::<DescribeQuorumResponse>(&answer, 2).expect("it reads");
+    let state = &response.topics[0].partitions[0];
+    assert_eq!((response.error_code, state.error_code, state.leader_id), (0, 0, 1));
+    let voters: Vec<_> = state.current_voters.iter().map(|voter| (voter.replica_id, voter.log_end_offset)).collect();
+    assert_eq!(voters, [(1, state.high_watermark)]);
+    assert!(state.high_watermark > 3, "the registration, the topic and its partitions at least");
+    assert_eq!((state.observers.len(), response.nodes.len(), response.nodes[0].listeners.len()), (0, 1, 1));
+    let answer = quorum("orders");
+    let (_, response) = decode_response::<DescribeQuorumResponse>(&answer, 2).expect("it reads");
+    assert_eq!(response.topics[0].partitions[0].error_code, 3);
+
+    let elect = |topic_partitions| {
+        let answer = call(&broker, &ElectLeadersRequest { election_type: 0, topic_partitions, timeout_ms: 1000 }, 2);
+        let (_, response) = decode_response::<ElectLeadersResponse>(&answer, 2).expect("it reads");
+        let results = response.replica_election_results.iter().flat_map(|topic| &topic.partition_result);
+        results.map(|partition| (partition.partition_id, partition.error_code)).collect::<Vec<_>>()
+    };
+    let named = |topic, partitions| Some(vec![TopicPartitions { topic, partitions }]);
+    assert_eq!(elect(named("orders", vec![1, 2])), [(1, 84), (2, 3)]);
+    assert_eq!(elect(named("absent", vec![0])), [(0, 3)]);
+    assert_eq!(elect(None), [], "of all, those that needed one");
+
+    let reassign = |name, partition_index, replicas: Option<&[i32]>| {
+        let partition = ReassignablePartition { partition_index, replicas: replicas.map(<[i32]>::to_vec) };
+        let topics = vec![ReassignableTopic { name, partitions: vec![partition] }];
+        let allow = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
+        let answer = call(&broker, &allow, 1);
+        let (_, response) = decode_response::<AlterPartitionReassignmentsResponse>(&answer, 1).expect("it reads");
+        response.responses[0].partitions[0].error_code
+    };
+    assert_eq!(reassign("orders", 0, Some(&[1])), 0, "it is there already");
+    assert_eq!(reassign("orders", 0, Some(&[1, 2])), 39, "no broker 2");
+    assert_eq!(reassign("orders", 0, Some(&[1, 1])), 39);
+    assert_eq!(reassign("orders", 0, Some(&[])), 39);
+    assert_eq!(reassign("orders", 0, None), 85);
+    assert_eq!((reassign("orders", 2, Some(&[1])), reassign("absent", 0, Some(&[1]))), (3, 3));
+
+    let answer = call(&broker, &ListPartitionReassignmentsRequest::default(), 0);
+    let (_, response) = decode_response::<ListPartitionReassignmentsResponse>(&answer, 0).expect("it reads");
+    assert_eq!((response.error_code, response.topics.len()), (0, 0));
+    let request = ListTransactionsRequest { state_filters: vec!["Ongoing", "Odd"], ..Default::default() };
+    let answer = call(&broker, &request, 2);
+    let (_, response) = decode_response::<ListTransactionsResponse>(&answer, 2).expect("it reads");
+    assert_eq!((response.unknown_state_filters, response.transaction_states.len()), (vec!["Odd"], 0));
 }

@@ -75,12 +75,14 @@ declared! {
     Request: ProduceRequest FetchRequest ListOffsetsRequest MetadataRequest FindCoordinatorRequest ApiVersionsRequest
         CreateTopicsRequest DeleteTopicsRequest InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
         CreatePartitionsRequest DescribeClusterRequest DescribeTopicPartitionsRequest JoinGroupRequest SyncGroupRequest HeartbeatRequest LeaveGroupRequest OffsetCommitRequest OffsetFetchRequest OffsetDeleteRequest ListGroupsRequest DescribeGroupsRequest DeleteGroupsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest DeleteRecordsRequest AlterConfigsRequest IncrementalAlterConfigsRequest DescribeLogDirsRequest ListConfigResourcesRequest UpdateFeaturesRequest DescribeProducersRequest DescribeClientQuotasRequest AlterClientQuotasRequest
-        DescribeAclsRequest CreateAclsRequest DeleteAclsRequest DescribeUserScramCredentialsRequest;
+        DescribeAclsRequest CreateAclsRequest DeleteAclsRequest DescribeUserScramCredentialsRequest
+        ElectLeadersRequest AlterPartitionReassignmentsRequest ListPartitionReassignmentsRequest DescribeQuorumRequest ListTransactionsRequest;
     Response: ProduceResponse FetchResponse ListOffsetsResponse MetadataResponse FindCoordinatorResponse
         ApiVersionsResponse CreateTopicsResponse DeleteTopicsResponse InitProducerIdResponse
         OffsetForLeaderEpochResponse DescribeConfigsResponse CreatePartitionsResponse DescribeClusterResponse
         DescribeTopicPartitionsResponse JoinGroupResponse SyncGroupResponse HeartbeatResponse LeaveGroupResponse OffsetCommitResponse OffsetFetchResponse OffsetDeleteResponse ListGroupsResponse DescribeGroupsResponse DeleteGroupsResponse ConsumerGroupHeartbeatResponse ConsumerGroupDescribeResponse DeleteRecordsResponse AlterConfigsResponse IncrementalAlterConfigsResponse DescribeLogDirsResponse ListConfigResourcesResponse UpdateFeaturesResponse DescribeProducersResponse DescribeClientQuotasResponse AlterClientQuotasResponse
-        DescribeAclsResponse CreateAclsResponse DeleteAclsResponse DescribeUserScramCredentialsResponse;
+        DescribeAclsResponse CreateAclsResponse DeleteAclsResponse DescribeUserScramCredentialsResponse
+        ElectLeadersResponse AlterPartitionReassignmentsResponse ListPartitionReassignmentsResponse DescribeQuorumResponse ListTransactionsResponse;
     Record: RegisterBrokerRecord TopicRecord PartitionRecord ConfigRecord RemoveTopicRecord FeatureLevelRecord
         ClientQuotaRecord ProducerIdsRecord NoOpRecord;
 }

@@ -158,7 +158,13 @@ def features(tool, create, produce, lines):
             ask("reassignments", "reassign.ReassignPartitionsCommand", "--list", wanted=["No partition reassignments found"])
             broker = re.search(r"\(id: (\d+) ", tool("BrokerApiVersionsCommand"))[1]
             ask("a reassignment's plan", "reassign.ReassignPartitionsCommand", "--generate", "--topics-to-move-json-file", topics.name, "--broker-list", broker, wanted=["Proposed partition reassignment"])
+            with file_of('{"version": 1, "partitions": [{"topic": "%s", "partition": 0, "replicas": [%s]}]}' % (name, broker), ".json") as plan:
+                reassign = ("reassign.ReassignPartitionsCommand", "--reassignment-json-file", plan.name)
+                ask("a reassignment to where it is", *reassign, "--execute", wanted=["Successfully started partition reassignment"])
+                ask("its end", *reassign, "--verify", wanted=["is completed"])
+                ask("its cancellation", *reassign, "--cancel", wanted=["None of the specified partition reassignments are active"])
         ask("quorum", "MetadataQuorumCommand", "describe", "--status", wanted=["LeaderId", "HighWatermark"])
+        ask("quorum's replicas", "MetadataQuorumCommand", "describe", "--replication", wanted=["NodeId", "Leader"])
         ask("transactions", "TransactionsCommand", "list", wanted=["TransactionalId"])
         ask("producers", "TransactionsCommand", "describe-producers", "--topic", name, "--partition", "0", wanted=["ProducerId", "LastSequence"])
         ask("ACLs", "AclCommand", "--list", wanted=["SecurityDisabledException"])

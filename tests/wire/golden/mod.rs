@@ -1,8 +1,9 @@
 //! Frames as other people's clients write and read them, byte for byte, with the values they carry.
 //! Those marked librdkafka were captured from librdkafka 2.16 on a loopback connection; those marked kafka-python were
-//! encoded by kafka-python 3.0.12; those of `consumer_groups` by Kafka's own classes. Metadata records follow Kafka's schemas by hand.
+//! encoded by kafka-python 3.0.12; those of `consumer_groups` and `cluster` by Kafka's own classes. Metadata records follow Kafka's schemas by hand.
 
 mod admin;
+mod cluster;
 mod consumer_groups;
 mod data;
 mod groups;
