@@ -95,10 +95,19 @@ impl GroupSettings {
             ),
         ];
         for (name, value, least, most) in bounded {
-            if overrides.contains_key(name) && !(least..=most).contains(&value) {
-                let allowed = format!("from {least} to {most}, which this broker's group.consumer settings allow");
-                return Err(ConfigError::value(name, &value.to_string(), allowed));
+            if !overrides.contains_key(name) {
+                continue;
             }
+            // Kafka names the broker's setting that is in the way.
+            let bound = |which| format!("group.{}", name.replacen("consumer.", which, 1));
+            let problem = if value < least {
+                format!("{name} must be greater than or equal to {}", bound("consumer.min."))
+            } else if value > most {
+                format!("{name} must be less than or equal to {}", bound("consumer.max."))
+            } else {
+                continue;
+            };
+            return Err(ConfigError { value: None, ..ConfigError::problem(name, &value.to_string(), problem) });
         }
         Ok(())
     }
@@ -118,11 +127,8 @@ impl ClientMetricsSettings {
             let is_pattern =
                 matches!(pattern.split('=').collect::<Vec<_>>()[..], [name, _] if MATCHABLE.contains(&name.trim()));
             if !is_pattern {
-                return Err(ConfigError::problem(
-                    "match",
-                    pattern,
-                    format!("Illegal client matching pattern: {pattern}"),
-                ));
+                let problem = format!("Illegal client matching pattern: {pattern}");
+                return Err(ConfigError { value: None, ..ConfigError::problem("match", pattern, problem) });
             }
         }
         Ok(())
