@@ -151,7 +151,10 @@ mod tests {
     fn a_groups_settings_stay_within_the_brokers_bounds() {
         let check = |name, value| GroupSettings::check(&settings(name, value), &BrokerConfig::default());
         assert_eq!(check("consumer.session.timeout.ms", "50000"), Ok(()));
-        assert!(check("consumer.session.timeout.ms", "70000").unwrap_err().problem.contains("from 45000 to 60000"));
+        let refused = |text| check("consumer.session.timeout.ms", text).unwrap_err().sentence();
+        let words = "consumer.session.timeout.ms must be";
+        assert_eq!(refused("70000"), format!("{words} less than or equal to group.consumer.max.session.timeout.ms"));
+        assert_eq!(refused("1"), format!("{words} greater than or equal to group.consumer.min.session.timeout.ms"));
         assert!(check("consumer.session", "1").unwrap_err().problem.contains("Unknown group config name"));
         assert_eq!(check("share.isolation.level", "read_committed"), Ok(()));
         assert!(check("share.isolation.level", "x").is_err());
