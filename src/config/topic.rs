@@ -54,7 +54,7 @@ settings! {
         min_compaction_lag_ms: i64 = "min.compaction.lag.ms" Long, Some("0"), AtLeast(0), Medium, [same("log.cleaner.min.compaction.lag.ms")];
         /// With acks=all, how many replicas must hold a record before it is acknowledged.
         min_insync_replicas: i32 = "min.insync.replicas" Int, Some("1"), AtLeast(1), Medium, [same("min.insync.replicas")];
-        /// Accepted; segments are always written ahead in large steps.
+        /// Accepted, and without effect yet: a segment's file grows as it is written.
         preallocate: bool = "preallocate" Boolean, Some("false"), Any, Medium, [same("log.preallocate")];
         /// With tiered storage, stops copying.
         remote_log_copy_disable: bool = "remote.log.copy.disable" Boolean, Some("false"), Any, Medium, [];

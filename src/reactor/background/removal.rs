@@ -21,13 +21,14 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Files without a name that are held open; whoever deletes more waits.
 const FILES_MAX: usize = 256;
-/// From so many on nothing pauses: deletion keeps up with what is written.
+/// While so many wait nothing pauses: deletion keeps up with what is written.
 const FILES_PACED_MAX: usize = FILES_MAX / 2;
 
 /// Where deleted files go.
 #[derive(Clone)]
 pub struct Removal {
     files: SyncSender<File>,
+    /// Files given and not yet freed.
     waiting: Arc<AtomicUsize>,
 }
 
@@ -72,24 +73,24 @@ impl Removal {
 
 fn work(files: &Receiver<File>, waiting: &AtomicUsize) {
     while let Ok(file) = files.recv() {
-        let is_paced = waiting.fetch_sub(1, Ordering::Relaxed) <= FILES_PACED_MAX;
         // Under another name, given by somebody else, it stays whole.
         let mut length = file.metadata().map_or(0, |metadata| if metadata.nlink() == 0 { metadata.len() } else { 0 });
         while length > STEP_BYTES {
             length -= STEP_BYTES;
             // Refused, closing it frees everything.
-            if !step(is_paced, || file.set_len(length).is_ok()) {
+            if !step(waiting, || file.set_len(length).is_ok()) {
                 break;
             }
         }
-        step(is_paced, || drop(file));
+        step(waiting, || drop(file));
+        waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn step<T>(is_paced: bool, free: impl FnOnce() -> T) -> T {
+fn step<T>(waiting: &AtomicUsize, free: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let outcome = free();
-    if is_paced {
+    if waiting.load(Ordering::Relaxed) < FILES_PACED_MAX {
         sleep((began.elapsed() * PAUSE).clamp(PAUSE_MIN, PAUSE_MAX));
     }
     outcome
