@@ -26,7 +26,7 @@ settings! {
         file_delete_delay_ms: i64 = "file.delete.delay.ms" Long, Some("60000"), AtLeast(0), Medium, [same("log.segment.delete.delay.ms")];
         /// 1: a record is acknowledged once it is on stable storage. Larger: it is acknowledged from memory and written soon after, so a crash may lose it.
         flush_messages: i64 = "flush.messages" Long, Some("1"), AtLeast(1), Medium, [same("log.flush.interval.messages")];
-        /// Where flush.messages is larger than 1, the longest a record may wait for stable storage.
+        /// The longest a record may wait for stable storage. Always kept: where flush.messages is larger than 1, records are on their way there within milliseconds too, only nobody waits for it.
         flush_ms: i64 = "flush.ms" Long, Some("9223372036854775807"), AtLeast(0), Medium, [same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")];
         /// Replicas whose copying is slowed down on the following side, as partition:broker.
         follower_replication_throttled_replicas: Vec<String> = "follower.replication.throttled.replicas" List, Some(""), Replicas, Medium, [];
@@ -54,7 +54,7 @@ settings! {
         min_compaction_lag_ms: i64 = "min.compaction.lag.ms" Long, Some("0"), AtLeast(0), Medium, [same("log.cleaner.min.compaction.lag.ms")];
         /// With acks=all, how many replicas must hold a record before it is acknowledged.
         min_insync_replicas: i32 = "min.insync.replicas" Int, Some("1"), AtLeast(1), Medium, [same("min.insync.replicas")];
-        /// Accepted, and without effect yet: a segment's file grows as it is written.
+        /// Gives a new segment's file room for all of segment.bytes at once; it is cut to what was written when it is closed.
         preallocate: bool = "preallocate" Boolean, Some("false"), Any, Medium, [same("log.preallocate")];
         /// With tiered storage, stops copying.
         remote_log_copy_disable: bool = "remote.log.copy.disable" Boolean, Some("false"), Any, Medium, [];

@@ -284,6 +284,10 @@ mod tests {
             let mut bench = Bench::new(open_files_max);
             let mut expected = Vec::new();
             bench.create("a-0");
+            let room = 2 << 20;
+            bench.change(FileChange::Preallocate { file: bench.segment("a-0"), length: room });
+            assert!(bench.finish().iter().all(|(_, outcome)| outcome.is_ok()));
+            assert_eq!(std::fs::metadata(bench.segment("a-0").to_string()).expect("the file").len(), room);
             bench.create("b-0");
             for (seed, length) in [1, 4095, 4096, 5000, 100, 700_000, 3].into_iter().enumerate() {
                 let bytes = pattern(length, seed);

@@ -152,7 +152,10 @@ pub enum FileChange {
     /// The whole content of a file that nothing depends on, such as an index: written beside it and renamed. It becomes
     /// durable with the next sync that names it; until then a power loss may leave it old, empty or damaged.
     Put { file: FileName, bytes: Bytes },
-    /// The exact length of a segment whose last block was padded.
+    /// Room for a segment that is about to be begun: the file has this length, all of it reading as zeros, and its space is
+    /// taken. Without that much space it stays empty.
+    Preallocate { file: FileName, length: u64 },
+    /// The exact length of a segment whose last block was padded, or that was given more room than it needed.
     Truncate { file: FileName, length: u64 },
     /// It not existing is fine.
     Delete { file: FileName },

@@ -231,3 +231,26 @@ fn a_quorum_of_one_elects_nobody_and_moves_nothing() {
     let (_, response) = decode_response::<ListTransactionsResponse>(&answer, 2).expect("it reads");
     assert_eq!((response.unknown_state_filters, response.transaction_states.len()), (vec!["Odd"], 0));
 }
+
+#[test]
+fn a_preallocated_segment_is_read_as_what_was_written_after_a_crash_and_cut_by_a_clean_stop() {
+    let settings =
+        ["gannet.cores=1", "log.preallocate=true", "log.segment.bytes=4194304", "gannet.writeback.interval.ms=20"];
+    let mut broker = Broker::start(&settings);
+    broker.create_topic("orders", 1);
+    fill(&broker, "orders", 100);
+    let segment = broker.directory.join("orders-0/00000000000000000000.log");
+    let length = || std::fs::metadata(&segment).map_or(0, |file| file.len());
+    let until = Instant::now() + PATIENCE;
+    while length() != 4_194_304 {
+        assert!(Instant::now() < until, "the segment has {} bytes", length());
+        std::thread::yield_now();
+    }
+    assert_eq!(broker.read_all("orders", 0).len(), 100);
+    broker.kill();
+    broker.restart();
+    assert_eq!(broker.read_all("orders", 0).len(), 100);
+    fill(&broker, "orders", 10);
+    assert!(broker.terminate().success());
+    assert!((1..100_000).contains(&length()), "{} bytes after a clean stop", length());
+}

@@ -39,10 +39,19 @@ impl File {
     fn write(&mut self, position: usize, bytes: &[u8]) {
         let end = (position + bytes.len()).next_multiple_of(BLOCK);
         self.remember(position, end);
+        let behind = self.data.split_off(end.min(self.data.len()));
         self.data.truncate(position);
         self.data.resize(position, 0);
         self.data.extend_from_slice(bytes);
         self.data.resize(end, 0);
+        self.data.extend(behind);
+    }
+
+    /// Room that reads as zeros, whatever a crash does to its length.
+    fn preallocate(&mut self, length: usize) {
+        self.remember(0, length);
+        self.data.clear();
+        self.data.resize(length, 0);
     }
 
     fn truncate(&mut self, length: usize) {
@@ -197,6 +206,7 @@ impl Disk {
                 self.check(directory)?;
             }
             FileChange::Put { file, .. }
+            | FileChange::Preallocate { file, .. }
             | FileChange::Truncate { file, .. }
             | FileChange::Delete { file }
             | FileChange::Rename { file, .. } => self.check(&file.directory)?,
@@ -214,6 +224,16 @@ impl Disk {
             FileChange::DeleteDirectory { directory } => self.delete_directory(directory),
             FileChange::Put { file, bytes } => return self.put(file, bytes),
             FileChange::Replace { path, bytes } => return self.replace(path, bytes),
+            FileChange::Preallocate { file, length } => {
+                if !self.directories.contains_key(&*file.directory) {
+                    return Err(FileError::NotFound);
+                }
+                let length = *length as usize;
+                if self.capacity.is_some_and(|capacity| self.used + length > capacity) {
+                    return Err(FileError::NoSpace);
+                }
+                self.files.entry(file.to_string()).or_default().preallocate(length);
+            }
             FileChange::Truncate { file, length } => {
                 if !self.directories.contains_key(&*file.directory) {
                     return Err(FileError::NotFound);

@@ -122,6 +122,7 @@ impl Faults {
         config.max_incremental_fetch_session_cache_slots = chance.pick(&[0, 8, 1000]);
         config.topic.max_message_bytes = 20_000;
         config.topic.segment_bytes = chance.pick(&[6_000, 30_000, 300_000]);
+        config.topic.preallocate = chance.one_in(3);
         config.topic.segment_ms = chance.pick(&[200, 1 << 40]);
         config.topic.index_interval_bytes = chance.pick(&[0, 700, 4096]);
         config.topic.file_delete_delay_ms = chance.pick(&[0, 50, 2000]);

@@ -210,6 +210,7 @@ impl World {
         self.trace.note(self.now, format_args!("shard {shard} {}", describe(&change)));
         match &change {
             FileChange::Truncate { .. } => self.count("closed segments"),
+            FileChange::Preallocate { .. } => self.count("segments given room at once"),
             FileChange::Sync { .. } => self.count("checkpoint rounds"),
             FileChange::DeleteDirectory { .. } => self.count("deleted directories"),
             FileChange::Rename { to: FileKind::DeletedLog, .. } => self.count("removed segments"),
@@ -221,6 +222,7 @@ impl World {
                 directory.to_string()
             }
             FileChange::Put { file, .. }
+            | FileChange::Preallocate { file, .. }
             | FileChange::Truncate { file, .. }
             | FileChange::Delete { file }
             | FileChange::Rename { file, .. } => file.directory.to_string(),
@@ -331,6 +333,7 @@ fn describe(change: &FileChange) -> String {
         FileChange::Put { file, bytes } => format!("puts {file} {} {:08x}", bytes.len(), crc32c(bytes)),
         FileChange::CreateDirectory { directory, topic } => format!("makes {directory} of {topic}"),
         FileChange::DeleteDirectory { directory } => format!("deletes {directory}"),
+        FileChange::Preallocate { file, length } => format!("gives {file} room for {length}"),
         FileChange::Truncate { file, length } => format!("cuts {file} to {length}"),
         FileChange::Delete { file } => format!("deletes {file}"),
         FileChange::Rename { file, to } => format!("renames {file} to .{}", to.extension()),

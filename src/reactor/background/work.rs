@@ -93,6 +93,7 @@ impl Files {
             }
             Work::Change(
                 FileChange::Put { file, .. }
+                | FileChange::Preallocate { file, .. }
                 | FileChange::Truncate { file, .. }
                 | FileChange::Delete { file }
                 | FileChange::Rename { file, .. },
@@ -290,6 +291,16 @@ impl Files {
                 blocking(path.clone(), move || put(&path, &bytes, |_| Ok(()))).await
             }
             FileChange::Replace { path, bytes } => blocking(path.clone(), move || replace(&path, &bytes)).await,
+            FileChange::Preallocate { file, length } => {
+                let open = self.open(&file).await?;
+                let dma = open.borrow().file.clone();
+                let outcome = dma.pre_allocate(length, false).await;
+                if outcome.is_err() {
+                    // A part of it may have been taken, the last space of the device perhaps.
+                    dma.truncate(0).await.map_err(|error| failure(error, &file.to_string()))?;
+                }
+                outcome.map_err(|error| failure(error, &file.to_string()))
+            }
             FileChange::Truncate { file, length } => {
                 let open = self.open(&file).await?;
                 open.borrow_mut().tail = None;

@@ -374,6 +374,13 @@ impl Shard {
         let Some(write) = partition.log.take_write_back(self.storage.limits.write_back_bytes) else { return };
         let directory = partition.directory.clone();
         let file = FileName { directory, base_offset: write.segment, kind: FileKind::Log };
+        let config = partition.log.config();
+        if write.position == 0 && config.preallocate {
+            // Cut to what it took when it is closed; where there is no room at once, it grows like any other.
+            let (file, length) = (file.clone(), config.segment_bytes as u64);
+            let operation = self.operate(Operation::Unwatched { directory: file.directory.clone() });
+            effects.push(Effect::File { operation, change: FileChange::Preallocate { file, length } });
+        }
         self.storage.writes_in_flight += 1;
         self.metrics.segment_bytes += write.bytes.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
         let operation = self.operate(Operation::Write { partition: id, upto: write.upto, file: file.clone() });
