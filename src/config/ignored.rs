@@ -91,10 +91,17 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        note: "a failed log directory stops the broker, it is not left out",
+        note: "a failed log directory is offline at once, and nobody else has to agree",
         prefixes: &[],
         names: &[
-            "cordoned.log.dirs", "log.dir.failure.timeout.ms",
+            "log.dir.failure.timeout.ms",
+        ],
+    },
+    Group {
+        note: "new partitions go to the log directory with the most free space",
+        prefixes: &[],
+        names: &[
+            "cordoned.log.dirs",
         ],
     },
     Group {

@@ -161,14 +161,14 @@ impl Producing {
         true
     }
 
-    /// How late a record may be made so that the generator does not wake up for each: a tenth of linger.ms, and of the time
-    /// in which a batch fills, since a batch that is full should leave. Nothing with linger.ms=0.
+    /// How late a record may be made so that the generator does not wake up for each: a tenth of linger.ms, and a
+    /// quarter of the time in which a batch fills, since a batch that is full should leave. Nothing with linger.ms=0.
     fn slack_ns(&self) -> u64 {
         let settings = &self.plan.producer;
         let Some(schedule) = self.schedule.as_ref().filter(|_| settings.linger_ms > 0) else { return 0 };
         let records_a_batch = settings.batch_size / (self.plan.sizes.largest() + RECORD_OVERHEAD_BYTES);
         let fills_ns = schedule.gap_ns().saturating_mul(records_a_batch as u64);
-        let slack_ns = (settings.linger_ms * 1_000_000 / 10).min(fills_ns / 10).min(SLACK_NS_MAX);
+        let slack_ns = (settings.linger_ms * 1_000_000 / 10).min(fills_ns / 4).min(SLACK_NS_MAX);
         // Where each record would be alone all the same, it is made when it is due.
         if slack_ns < schedule.gap_ns() { 0 } else { slack_ns }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use super::fixture::{Broker, PATIENCE};
 
@@ -160,4 +160,29 @@ fn another_number_of_cores_at_each_start_loses_nothing() {
         broker.restart();
     }
     load.check(&broker, "cores");
+}
+
+fn journals(broker: &Broker) -> impl Iterator<Item = Vec<u8>> {
+    let entries = std::fs::read_dir(broker.directory.join(".gannet")).expect("its own directory");
+    let files = entries.map(|entry| entry.expect("an entry").path());
+    files.filter(|path| path.to_string_lossy().contains("journal")).map(|path| std::fs::read(path).expect("a journal"))
+}
+
+/// flush.ms is an upper bound, here of a minute: what waits for nobody is on its way to the device at once.
+#[test]
+fn what_is_acknowledged_from_memory_reaches_the_device_though_nobody_waits_for_it() {
+    let mut broker = Broker::start(&["gannet.cores=1"]);
+    broker.gannet(&["topics", "create", "quick", "--config", "flush.messages=10000", "--config", "flush.ms=60000"]);
+    let payload = "acknowledged from memory";
+    let producer: BaseProducer = broker.client().create().expect("a producer");
+    producer.send(BaseRecord::<(), str>::to("quick").payload(payload)).expect("queued");
+    producer.flush(PATIENCE).expect("acknowledged");
+    let until = Instant::now() + PATIENCE;
+    while !journals(&broker).any(|journal| journal.windows(payload.len()).any(|bytes| bytes == payload.as_bytes())) {
+        assert!(Instant::now() < until, "the journal never had it");
+        std::thread::yield_now();
+    }
+    broker.kill();
+    broker.restart();
+    assert_eq!(broker.read_all("quick", 0), [(0, payload.as_bytes().to_vec())]);
 }

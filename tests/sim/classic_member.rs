@@ -161,7 +161,7 @@ impl ClassicMember {
         }
         let (generation, name) = (response.generation_id, self.base.group);
         let group = self.base.of(ctx);
-        assert!(generation >= begun || group.may_vanish, "{name}: generation {generation} comes after {begun}");
+        assert!(generation >= begun || group.begins_anew(), "{name}: generation {generation} comes after {begun}");
         group.rebalancing.remove(&self.base.id);
         group.rebalancing.insert(response.member_id.to_owned());
         (self.base.id, self.base.epoch) = (response.member_id.to_owned(), generation);

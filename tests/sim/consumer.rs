@@ -60,6 +60,8 @@ pub struct Consumer {
     lost: Vec<PartitionId>,
     /// Reads all there is from the beginning.
     everything: bool,
+    /// It was sent away from a partition since it last asked where they are.
+    is_sent_away: bool,
 }
 
 impl Consumer {
@@ -81,6 +83,7 @@ impl Consumer {
             forgotten: Vec::new(),
             lost: Vec::new(),
             everything: false,
+            is_sent_away: false,
         }
     }
 
@@ -100,6 +103,7 @@ impl Consumer {
         self.positions.clear();
         self.forgotten.clear();
         self.lost.clear();
+        self.is_sent_away = false;
         self.session = if self.sessions { (self.session.0, 0) } else { (0, -1) };
         self.line.ask_metadata(ctx, Ask::Metadata);
     }
@@ -108,7 +112,7 @@ impl Consumer {
         if !self.line.up || self.line.in_flight() > 0 {
             return;
         }
-        if self.positions.is_empty() {
+        if self.positions.is_empty() || self.lacks_some() {
             return self.start_over(ctx);
         }
         while let Some(id) = self.lost.pop() {
@@ -239,8 +243,7 @@ impl Consumer {
                 let by_name = asked.version < 13;
                 if by_name && !ctx.model.is_stable(wanted.id.topic, self.told_at) {
                     // The name may have meant another topic meanwhile.
-                    self.positions.remove(&wanted.id);
-                    self.forgotten.push((topic.topic.to_owned(), wanted.id));
+                    self.drop_position(wanted.id);
                     continue;
                 }
                 self.on_partition(ctx, &wanted, data);
@@ -277,6 +280,7 @@ impl Consumer {
                 return self.drop_position(id);
             }
             ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch | ErrorCode::NotLeaderOrFollower => {
+                self.is_sent_away = true;
                 return self.drop_position(id);
             }
             ErrorCode::KafkaStorageError if ctx.model.offline => return self.drop_position(id),
@@ -407,6 +411,11 @@ impl Consumer {
         }
     }
 
+    /// It reads everything, and a core sent it away that had not heard of its own epoch yet.
+    fn lacks_some(&self) -> bool {
+        self.everything && self.is_sent_away
+    }
+
     fn at_the_ends(&self, ctx: &Ctx) -> bool {
         self.positions.iter().all(|(id, position)| position.offset >= ctx.model.floor(*id))
     }
@@ -477,6 +486,6 @@ impl Client for Consumer {
         {
             self.check_patience(ctx, oldest, wanted);
         }
-        self.line.up && (!self.everything || (!self.positions.is_empty() && self.at_the_ends(ctx)))
+        self.line.up && (!self.everything || (!self.positions.is_empty() && !self.lacks_some() && self.at_the_ends(ctx)))
     }
 }

@@ -87,7 +87,7 @@ pub struct Group {
     pub rebalancing: BTreeSet<String>,
     /// The life of the node in which the group is known to be loaded.
     pub loaded_in: Option<u64>,
-    /// It may have been deleted at some time: its generations may begin anew.
+    /// It may have been deleted at some time, or have gone by itself.
     pub may_vanish: bool,
     /// Somebody asked for it to be deleted: its offsets may be gone.
     pub may_lose_offsets: bool,
@@ -116,6 +116,13 @@ impl Default for Committed {
 impl Group {
     pub fn offset(&mut self, id: PartitionId) -> &mut Committed {
         self.offsets.entry(id).or_default()
+    }
+
+    /// Its generations are counted from 1 again. That may be: somebody deleted it, or it went with its last member, since no
+    /// offset of it was left.
+    pub fn begins_anew(&mut self) -> bool {
+        self.may_vanish |= !self.offsets.values().any(|committed| committed.floor > committed.gone);
+        self.may_vanish
     }
 
     /// A member has these from now on. Whoever had one of them gave it up, or may have been given up for dead.
@@ -176,7 +183,7 @@ impl Group {
         let is_new = !self.generations.contains_key(&key);
         let others = self.generations.keys().filter(|(of, by)| *of == generation && by != leader).count();
         assert!(
-            others == 0 || self.may_vanish || self.has_static,
+            others == 0 || self.has_static || self.begins_anew(),
             "{name}: generation {generation} is led by {leader} and by another one"
         );
         let generation_slots = self.generations.entry(key).or_default();
