@@ -15,8 +15,9 @@ const NO_SESSION: (i32, i32) = (0, -1);
 const WARM_UP: usize = 300;
 const ROUNDS: usize = 1000;
 
-/// A round of so many batches allocates at most so often; growth is on top, less than once in ten batches.
-fn allocates_at_most(most: u64, batches: usize, cores: &mut Cores, mut round: impl FnMut(&mut Cores)) {
+/// A round that touches so many partitions or batches allocates at most so often; growth is on top, less than once in ten
+/// of them.
+fn allocates_at_most(most: u64, touched: usize, cores: &mut Cores, mut round: impl FnMut(&mut Cores)) {
     let mut counted = |cores: &mut Cores| {
         let before = cores.allocated;
         round(cores);
@@ -30,7 +31,7 @@ fn allocates_at_most(most: u64, batches: usize, cores: &mut Cores, mut round: im
     counts.sort_unstable();
     let median = counts[ROUNDS / 2];
     let growth = counts.iter().map(|count| count.saturating_sub(median)).sum::<u64>() as f64 / ROUNDS as f64;
-    let growth_max = batches as f64 / 10.0;
+    let growth_max = touched as f64 / 10.0;
     if median <= most && growth < growth_max {
         return;
     }
@@ -124,7 +125,7 @@ fn an_idle_fetch_session_allocates_no_more_than_it_did_however_many_partitions_i
         let mut cores = Cores::open(1);
         let topic_id = cores.create_topic(partitions);
         let (session, mut epoch) = (begin_session(&mut cores, topic_id, partitions), 1);
-        allocates_at_most(6, 1, &mut cores, |cores| {
+        allocates_at_most(6, partitions as usize, &mut cores, |cores| {
             cores.request(CONSUMER, wire::fetch(topic_id, [], (session, epoch)));
             cores.pass_ms(600);
             assert_eq!(cores.responses.len(), 1);

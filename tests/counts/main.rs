@@ -5,4 +5,8 @@
 mod allocations;
 mod cores;
 mod deciding;
+#[allow(dead_code)]
+#[path = "../broker/fixture.rs"]
+mod fixture;
+mod process;
 mod wire;

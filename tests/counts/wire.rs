@@ -10,6 +10,7 @@ use gannet::record::BatchBuilder;
 use gannet::types::Uuid;
 
 const TOPIC: &str = "orders";
+pub const CREATE_TOPICS_VERSION: i16 = 7;
 pub const PRODUCE_VERSION: i16 = 13;
 pub const FETCH_VERSION: i16 = 17;
 
@@ -20,7 +21,7 @@ fn frame<'a, M: Message<'a>>(request: &M, version: i16) -> BytesMut {
 pub fn create_topic(partitions: i32) -> BytesMut {
     let topic =
         CreatableTopic { name: TOPIC, num_partitions: partitions, replication_factor: 1, ..CreatableTopic::default() };
-    frame(&CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() }, 7)
+    frame(&CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() }, CREATE_TOPICS_VERSION)
 }
 
 /// One record whose value has this many bytes.

@@ -486,6 +486,7 @@ impl Client for Consumer {
         {
             self.check_patience(ctx, oldest, wanted);
         }
-        self.line.up && (!self.everything || (!self.positions.is_empty() && !self.lacks_some() && self.at_the_ends(ctx)))
+        self.line.up
+            && (!self.everything || (!self.positions.is_empty() && !self.lacks_some() && self.at_the_ends(ctx)))
     }
 }
