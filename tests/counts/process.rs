@@ -251,7 +251,11 @@ fn a_small_request_costs_a_few_times_the_processor_time_of_its_floor() {
     let (process, batch) = (Process::start(), wire::batch(100));
     let (mut client, mut floor) = (process.connect(), Floor::new(1 << 10));
     let (request, answer) = (wire::produce(process.topic_id, 1, &batch), [0; 60]);
-    let ours = || (0..WINDOWS).for_each(|_| drop(client.produce(TOGETHER, &batch)));
+    let ours = || {
+        for _ in 0..WINDOWS {
+            client.produce(TOGETHER, &batch);
+        }
+    };
     let loops = || {
         for _ in 0..WINDOWS * TOGETHER {
             floor.request(&request);
