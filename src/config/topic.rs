@@ -26,7 +26,7 @@ settings! {
         file_delete_delay_ms: i64 = "file.delete.delay.ms" Long, Some("60000"), AtLeast(0), Medium, [same("log.segment.delete.delay.ms")];
         /// 1: a record is acknowledged once it is on stable storage. Larger: it is acknowledged from memory and written soon after, so a crash may lose it.
         flush_messages: i64 = "flush.messages" Long, Some("1"), AtLeast(1), Medium, [same("log.flush.interval.messages")];
-        /// The longest a record may wait for stable storage. Always kept: where flush.messages is larger than 1, records are on their way there within milliseconds too, only nobody waits for it.
+        /// The longest a record may wait for stable storage. Always kept: where flush.messages is larger than 1, records are on their way there within 5 ms too, only nobody waits for it.
         flush_ms: i64 = "flush.ms" Long, Some("9223372036854775807"), AtLeast(0), Medium, [same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")];
         /// Replicas whose copying is slowed down on the following side, as partition:broker.
         follower_replication_throttled_replicas: Vec<String> = "follower.replication.throttled.replicas" List, Some(""), Replicas, Medium, [];

@@ -111,11 +111,14 @@ impl Shard {
         self.metrics.produced_batches += 1;
         self.metrics.produced_records += (appended.last_offset - appended.base_offset + 1) as u64;
         self.metrics.produced_bytes += appended.batch.bytes().len() as u64;
+        let end = appended.last_offset + 1;
         if partition.is_relaxed() {
-            self.commits.note_relaxed(id);
+            let flush_ms = u64::try_from(partition.log.config().flush_ms).expect("checked to be at least 0");
+            self.commits.on_relaxed_append(now, id, end, flush_ms);
+        } else {
+            self.commits.on_append(id, end);
         }
         self.journal.append(JournalEntry { partition: id, batch: appended.batch.clone() });
-        self.commits.on_append(id, appended.last_offset + 1);
         self.on_dirty(now, id, appended.batch.bytes().len());
         (appended.base_offset, appended.last_offset)
     }

@@ -4,7 +4,12 @@
 use std::collections::VecDeque;
 
 use super::{CommitId, Effect, Shard};
-use crate::types::{Offset, PartitionId, Time};
+use crate::types::{Deadline, Offset, PartitionId, Time};
+
+/// So long what nobody waits for gathers, or `flush.ms` of its topic if that is less, and no more than this: the device is
+/// then given a few large writes where each batch would have been one of its own.
+const GATHERED_MS_MAX: u64 = 5;
+const GATHERED_BYTES_MAX: u64 = 256 << 10;
 
 #[derive(Default)]
 pub(super) struct Commits {
@@ -13,6 +18,10 @@ pub(super) struct Commits {
     in_flight: VecDeque<InFlight>,
     /// Appended to topics that do not wait for stable storage: their high watermark moves in this turn.
     relaxed: Vec<PartitionId>,
+    /// Something of what is pending does not gather any longer.
+    is_due: bool,
+    /// When the rest is due.
+    due_at: Option<Deadline>,
 }
 
 struct InFlight {
@@ -21,12 +30,36 @@ struct InFlight {
 }
 
 impl Commits {
+    /// Acknowledged when it is on stable storage.
     pub fn on_append(&mut self, partition: PartitionId, end: Offset) {
         self.pending.push_back((partition, end));
+        self.is_due = true;
     }
 
-    pub fn note_relaxed(&mut self, partition: PartitionId) {
+    /// Acknowledged in this turn, and on stable storage within `flush_ms`.
+    pub fn on_relaxed_append(&mut self, now: Time, partition: PartitionId, end: Offset, flush_ms: u64) {
+        self.pending.push_back((partition, end));
         self.relaxed.push(partition);
+        let due_at = now.after_ms(flush_ms.min(GATHERED_MS_MAX));
+        self.due_at = Some(self.due_at.map_or(due_at, |before| before.min(due_at)));
+    }
+
+    /// When what gathers is due.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.due_at.filter(|_| !self.is_due)
+    }
+
+    fn is_due(&mut self, now: Time, pending_bytes: u64) -> bool {
+        self.is_due |= pending_bytes >= GATHERED_BYTES_MAX || self.due_at.is_some_and(|at| at <= now.monotonic_us);
+        self.is_due
+    }
+
+    fn on_take(&mut self, count: usize) -> Vec<(PartitionId, Offset)> {
+        let taken = self.pending.drain(..count).collect();
+        if self.pending.is_empty() {
+            (self.is_due, self.due_at) = (false, None);
+        }
+        taken
     }
 
     pub fn is_empty(&self) -> bool {
@@ -35,9 +68,12 @@ impl Commits {
 }
 
 impl Shard {
-    pub(super) fn take_commit(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn take_commit(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if !self.commits.is_due(now, self.journal.pending_bytes()) && !self.stopping {
+            return;
+        }
         let Some((commit, block)) = self.journal.take_commit() else { return };
-        let mut ends: Vec<_> = self.commits.pending.drain(..block.entries().len()).collect();
+        let mut ends = self.commits.on_take(block.entries().len());
         // Of a partition's entries the last one says it all.
         ends.reverse();
         ends.sort_by_key(|&(partition, _)| partition);
@@ -103,5 +139,40 @@ impl Shard {
             let ids = std::mem::take(&mut self.commits.relaxed);
             self.advance(now, ids.iter().copied(), effects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time { monotonic_us: ms * 1000, wall_ms: 0 }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_gathers_until_its_time_has_come_or_it_is_much_or_somebody_waits() {
+        let mut commits = Commits::default();
+        commits.on_relaxed_append(at(10), PartitionId::METADATA, 1, u64::MAX);
+        commits.on_relaxed_append(at(12), PartitionId::METADATA, 2, u64::MAX);
+        assert_eq!(commits.deadline(), Some(at(10).after_ms(GATHERED_MS_MAX)));
+        assert!(!commits.is_due(at(9 + GATHERED_MS_MAX), 100));
+        assert!(commits.is_due(at(10 + GATHERED_MS_MAX), 100));
+        assert_eq!(commits.deadline(), None, "it is asked for in each turn until the journal takes it");
+
+        assert_eq!(commits.on_take(1).len(), 1);
+        assert!(commits.is_due(at(10), 100), "a block did not hold it all");
+        commits.on_take(1);
+        assert!(!commits.is_due(at(100), 0));
+
+        commits.on_relaxed_append(at(20), PartitionId::METADATA, 3, 1);
+        assert_eq!(commits.deadline(), Some(at(20).after_ms(1)), "flush.ms");
+        assert!(commits.is_due(at(20), GATHERED_BYTES_MAX));
+        commits.on_take(1);
+
+        commits.on_relaxed_append(at(30), PartitionId::METADATA, 4, u64::MAX);
+        assert!(!commits.is_due(at(30), 100));
+        commits.on_append(PartitionId::METADATA, 5);
+        assert!(commits.is_due(at(30), 100), "one that waits takes all before it along");
     }
 }

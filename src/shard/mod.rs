@@ -262,14 +262,15 @@ impl Shard {
                 Timer::CloseRefused { connection } => effects.push(Effect::Close { connection }),
             }
         }
-        self.take_commit(effects);
+        self.take_commit(now, effects);
         self.tend_cleaning(now, effects);
         self.tend_storage(now, effects);
     }
 
     /// When `end_turn` has something to do even if no event comes.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.timers.first_key_value().map(|(&(deadline, _), _)| deadline)
+        let timer = self.timers.first_key_value().map(|(&(deadline, _), _)| deadline);
+        timer.into_iter().chain(self.commits.deadline()).min()
     }
 
     /// False while the memory budget or the journal is spent, and until the broker's addresses of this start are known:
