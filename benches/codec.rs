@@ -42,7 +42,7 @@ fn produce(criterion: &mut Criterion) {
         let topic =
             TopicProduceData { topic_id: topic_id(), partition_data: (0..partitions).map(data).collect(), name: "" };
         let request =
-            ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
+            ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: [topic].into(), ..ProduceRequest::default() };
         let frame = frame(&request, PRODUCE_VERSION);
         group.throughput(Throughput::Elements(partitions as u64));
         group.bench_function(BenchmarkId::new("decode", format!("{partitions}x{batch_bytes}B")), |bencher| {
@@ -56,7 +56,7 @@ fn produce(criterion: &mut Criterion) {
         let part = |index| PartitionProduceResponse { index, base_offset: 42, ..PartitionProduceResponse::default() };
         let partition_responses = (0..partitions).map(part).collect();
         let answer = ProduceResponse {
-            responses: vec![TopicProduceResponse { name: "", topic_id: topic_id(), partition_responses }],
+            responses: [TopicProduceResponse { name: "", topic_id: topic_id(), partition_responses }].into(),
             ..ProduceResponse::default()
         };
         group.throughput(Throughput::Elements(partitions as u64));
@@ -76,7 +76,8 @@ fn fetch(criterion: &mut Criterion) {
             ..Default::default()
         };
         let topic = FetchTopic { topic: "", topic_id: topic_id(), partitions: (0..partitions).map(part).collect() };
-        let request = FetchRequest { max_wait_ms: 500, min_bytes: 1, topics: vec![topic], ..FetchRequest::default() };
+        let request =
+            FetchRequest { max_wait_ms: 500, min_bytes: 1, topics: [topic].into(), ..FetchRequest::default() };
         let frame = frame(&request, FETCH_VERSION);
         group.throughput(Throughput::Elements(partitions as u64));
         group.bench_function(BenchmarkId::new("decode", partitions), |bencher| {
@@ -87,12 +88,12 @@ fn fetch(criterion: &mut Criterion) {
         });
     }
     for (partitions, batch_bytes) in [(1, 200), (1, 1 << 20), (100, 1 << 14)] {
-        let records = Records(vec![Bytes::from(vec![7; batch_bytes])]);
+        let records = Records([Bytes::from(vec![7; batch_bytes])].into());
         let part =
             |index| PartitionData { partition_index: index, records: records.clone(), ..PartitionData::default() };
         let topic =
             FetchableTopicResponse { topic: "", topic_id: topic_id(), partitions: (0..partitions).map(part).collect() };
-        let answer = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
+        let answer = FetchResponse { responses: [topic].into(), ..FetchResponse::default() };
         group.throughput(Throughput::Elements(partitions as u64));
         group.bench_function(BenchmarkId::new("encode", format!("{partitions}x{batch_bytes}B")), |bencher| {
             bencher.iter(|| response(black_box(&answer), FETCH_VERSION));

@@ -159,13 +159,13 @@ fn produce_frame(topic_id: Uuid, partitions: i32, batch_bytes: usize) -> BytesMu
     let batch = builder.build();
     let data = |index| PartitionProduceData { index, records: Some(&batch) };
     let topic = TopicProduceData { name: "", topic_id, partition_data: (0..partitions).map(data).collect() };
-    frame(&ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() }, 13)
+    frame(&ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: [topic].into(), ..Default::default() }, 13)
 }
 
 fn fetch_frame(topic_id: Uuid, fetch_offset: i64) -> BytesMut {
     let partition = FetchPartition { partition: 0, fetch_offset, partition_max_bytes: 1 << 20, ..Default::default() };
-    let topic = FetchTopic { topic: "", topic_id, partitions: vec![partition] };
-    frame(&FetchRequest { max_wait_ms: 30_000, min_bytes: 1, topics: vec![topic], ..Default::default() }, 17)
+    let topic = FetchTopic { topic: "", topic_id, partitions: [partition].into() };
+    frame(&FetchRequest { max_wait_ms: 30_000, min_bytes: 1, topics: [topic].into(), ..Default::default() }, 17)
 }
 
 /// Times `timed` alone, `iterations` times, with `before` and `after` outside of the clock.

@@ -1,8 +1,12 @@
 //! Words that every room may say: identifiers, offsets, time, and a map with a fixed hasher.
 
+mod few;
+
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
+
+pub use few::Few;
 
 /// Position of a record in a partition; 0 is the first ever appended.
 pub type Offset = i64;

@@ -14,7 +14,7 @@ use gannet::protocol::{
     ProduceRequest, decode_response, encode_request,
 };
 use gannet::record::BatchBuilder;
-use gannet::types::Uuid;
+use gannet::types::{Few, Uuid};
 
 pub const PRODUCE_VERSION: i16 = 13;
 pub const FETCH_VERSION: i16 = 17;
@@ -157,7 +157,7 @@ pub fn produce<'b>(topic: Topic, batches: &[(i32, &'b Bytes)]) -> Vec<u8> {
     let partition_data = batches.iter().map(data).collect();
     let topic = TopicProduceData { name: "", topic_id: topic.id, partition_data };
     frame(
-        &ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() },
+        &ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: [topic].into(), ..Default::default() },
         PRODUCE_VERSION,
     )
 }
@@ -178,10 +178,10 @@ impl Fetch {
             partition_max_bytes: self.partition_max_bytes,
             ..FetchPartition::default()
         };
-        let partitions: Vec<FetchPartition> = offsets.map(partition).collect();
+        let partitions: Few<FetchPartition> = offsets.map(partition).collect();
         let topics = match partitions.is_empty() {
-            true => Vec::new(),
-            false => vec![FetchTopic { topic: "", topic_id: topic.id, partitions }],
+            true => Few::new(),
+            false => [FetchTopic { topic: "", topic_id: topic.id, partitions }].into(),
         };
         let request = FetchRequest {
             max_wait_ms: self.max_wait_ms,

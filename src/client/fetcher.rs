@@ -11,7 +11,7 @@ use crate::error_code::ErrorCode;
 use crate::protocol::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
 use crate::protocol::{FetchRequest, FetchResponse};
 use crate::record::{BatchError, HEADER_BYTES, batches};
-use crate::types::{BrokerId, Deadline, LeaderEpoch, Map, Offset, Time, TopicId};
+use crate::types::{BrokerId, Deadline, Few, LeaderEpoch, Map, Offset, Time, TopicId};
 
 #[derive(Clone, Debug)]
 pub struct FetcherConfig {
@@ -155,7 +155,7 @@ impl Fetcher {
         let is_asked: BTreeSet<usize> = asked.iter().copied().collect();
         let forgotten: Vec<usize> = session.held.keys().copied().filter(|i| !is_asked.contains(i)).collect();
         session.held.retain(|i, _| is_asked.contains(i));
-        let mut topics: Vec<FetchTopic> = Vec::new();
+        let mut topics: Few<FetchTopic> = Few::new();
         for i in &asked {
             self.partitions[*i].asked = Some(broker);
         }
@@ -177,7 +177,7 @@ impl Fetcher {
                 None => topics.push(FetchTopic {
                     topic: &subscription.topic,
                     topic_id: subscription.topic_id,
-                    partitions: vec![partition],
+                    partitions: [partition].into(),
                 }),
             }
         }
@@ -384,11 +384,12 @@ mod tests {
     }
 
     fn response(partition_index: i32, error_code: ErrorCode, records: Vec<u8>) -> FetchResponse<'static> {
-        let records = Records(if records.is_empty() { vec![] } else { vec![records.into()] });
+        let records = Records((!records.is_empty()).then(|| records.into()).into_iter().collect());
         let partition =
             PartitionData { partition_index, error_code: error_code.code(), records, ..PartitionData::default() };
-        let topic = FetchableTopicResponse { topic: "", topic_id: Uuid::from_random(7), partitions: vec![partition] };
-        FetchResponse { responses: vec![topic], ..FetchResponse::default() }
+        let topic =
+            FetchableTopicResponse { topic: "", topic_id: Uuid::from_random(7), partitions: [partition].into() };
+        FetchResponse { responses: [topic].into(), ..FetchResponse::default() }
     }
 
     fn asked(fetcher: &mut Fetcher, now: Time, broker: BrokerId) -> Option<Vec<(i32, Offset)>> {

@@ -11,7 +11,7 @@ use crate::error_code::ErrorCode;
 use crate::protocol::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use crate::protocol::{ProduceRequest, ProduceResponse};
 use crate::record::{BatchBuilder, Compression};
-use crate::types::{BrokerId, Deadline, Offset, ProducerEpoch, ProducerId, Time, Timestamp, TopicId};
+use crate::types::{BrokerId, Deadline, Few, Offset, ProducerEpoch, ProducerId, Time, Timestamp, TopicId};
 
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
@@ -312,13 +312,17 @@ impl Producer {
         batches.sort_by_key(|(destination, _)| *destination);
         let requests = self.in_flight.entry(broker).or_default();
         requests.push_back(Request { batches, deadline: now.after_ms(self.config.request_timeout_ms) });
-        let mut topic_data: Vec<TopicProduceData> = Vec::new();
+        let mut topic_data: Few<TopicProduceData> = Few::new();
         for (destination, batch) in &requests.back().expect("just pushed").batches {
             let Destination { topic, topic_id, partition, .. } = &self.queues[*destination].destination;
             let data = PartitionProduceData { index: *partition, records: Some(batch.sealed()) };
             match topic_data.last_mut() {
                 Some(last) if last.name == &**topic => last.partition_data.push(data),
-                _ => topic_data.push(TopicProduceData { name: topic, topic_id: *topic_id, partition_data: vec![data] }),
+                _ => topic_data.push(TopicProduceData {
+                    name: topic,
+                    topic_id: *topic_id,
+                    partition_data: [data].into(),
+                }),
             }
         }
         let timeout_ms = i32::try_from(self.config.request_timeout_ms).unwrap_or(i32::MAX);

@@ -72,7 +72,7 @@ fn answer(producer: &mut Producer, now: Time, broker: BrokerId, answers: &[(i32,
         topic_id: Uuid::from_random(7),
         partition_responses: partition_responses.collect(),
     };
-    producer.on_response(now, broker, &ProduceResponse { responses: vec![topic], ..Default::default() })
+    producer.on_response(now, broker, &ProduceResponse { responses: [topic].into(), ..Default::default() })
 }
 
 fn delivered(destination: usize, records: i32, base_offset: Offset) -> Delivery {

@@ -33,7 +33,7 @@ use tail::{Tail, TailBatch};
 use crate::config::TopicConfig;
 use crate::error_code::ErrorCode;
 use crate::record::{BatchHeader, ProducedBatch, RecordBatch};
-use crate::types::{LeaderEpoch, Offset, Time, Timestamp};
+use crate::types::{Few, LeaderEpoch, Offset, Time, Timestamp};
 
 #[derive(Debug)]
 pub struct Log {
@@ -91,7 +91,7 @@ pub enum LogRead {
     /// Nothing below the limit yet.
     Empty,
     /// Whole batches out of memory.
-    Tail(Vec<Bytes>),
+    Tail(Few<Bytes>),
     /// They are on disk: `locate` says where.
     Disk,
 }

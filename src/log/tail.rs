@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::segment::Position;
 use crate::record::RecordBatch;
-use crate::types::Offset;
+use crate::types::{Few, Offset};
 
 #[derive(Debug)]
 pub struct TailBatch {
@@ -60,8 +60,8 @@ impl Tail {
     }
 
     /// Whole batches from the one that holds `offset`, below `upto`, at most `max_bytes` but at least one.
-    pub fn read(&self, offset: Offset, upto: Offset, max_bytes: usize) -> Vec<Bytes> {
-        let mut chunks = Vec::new();
+    pub fn read(&self, offset: Offset, upto: Offset, max_bytes: usize) -> Few<Bytes> {
+        let mut chunks = Few::new();
         let mut total = 0;
         for batch in self.from(offset) {
             if batch.last_offset >= upto || (total > 0 && total + batch.size() > max_bytes) {

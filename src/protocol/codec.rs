@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::wire::Wire;
+use crate::types::Few;
 
 /// How many array elements one request may carry in all. An element is larger in memory than on the wire, so bytes alone
 /// would let a frame of 100 MiB grow into gigabytes. 10,000 partitions in one request use a small part of it.
@@ -174,7 +175,7 @@ impl<'a> Reader<'a> {
         self.take(length).map(Some)
     }
 
-    pub(super) fn nullable_array<T: Wire<'a>>(&mut self, version: i16) -> Result<Option<Vec<T>>, DecodeError> {
+    pub(super) fn nullable_array<T: Wire<'a>, L: List<T>>(&mut self, version: i16) -> Result<Option<L>, DecodeError> {
         let Some(count) = self.length::<4>()? else { return Ok(None) };
         // No element of any message is empty, so a count above the bytes that remain is a lie.
         if count > self.bytes.len() {
@@ -186,9 +187,9 @@ impl<'a> Reader<'a> {
         self.elements_left = elements_left;
         // Room for every element of an honest frame; a count that only pretends grows by what really comes.
         let plausible = self.bytes.len().saturating_mul(2) / size_of::<T>().max(1) + 1;
-        let mut elements = Vec::with_capacity(count.min(plausible));
+        let mut elements = L::with_room(count.min(plausible));
         for _ in 0..count {
-            elements.push(T::read(self, version)?);
+            elements.put(T::read(self, version)?);
         }
         Ok(Some(elements))
     }
@@ -220,11 +221,38 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What an array is read into.
+pub(super) trait List<T> {
+    fn with_room(elements: usize) -> Self;
+    fn put(&mut self, element: T);
+}
+
+impl<T> List<T> for Vec<T> {
+    fn with_room(elements: usize) -> Vec<T> {
+        Vec::with_capacity(elements)
+    }
+
+    fn put(&mut self, element: T) {
+        self.push(element);
+    }
+}
+
+impl<T> List<T> for Few<T> {
+    fn with_room(elements: usize) -> Few<T> {
+        Few::with_capacity(elements)
+    }
+
+    fn put(&mut self, element: T) {
+        self.push(element);
+    }
+}
+
 /// Builds one frame as pieces: what is encoded grows in one buffer, records are spliced between.
 #[derive(Debug)]
 pub struct Writer {
     /// The first piece, kept apart so that the length prefix can still be filled in.
     head: Option<BytesMut>,
+    /// The pieces before `tail`; the head's place is kept for it.
     chunks: Vec<Bytes>,
     tail: BytesMut,
     /// Bytes before `tail`.
@@ -238,10 +266,15 @@ pub struct Writer {
 impl Writer {
     /// Bytes without a length prefix.
     pub fn new() -> Writer {
+        Writer::within(BytesMut::with_capacity(256))
+    }
+
+    fn within(room: BytesMut) -> Writer {
+        assert!(room.is_empty());
         Writer {
             head: None,
             chunks: Vec::new(),
-            tail: BytesMut::with_capacity(256),
+            tail: room,
             length: 0,
             framed: false,
             flexible: false,
@@ -251,7 +284,12 @@ impl Writer {
 
     /// A frame whose 4-byte length prefix `finish` fills in.
     pub fn frame() -> Writer {
-        let mut writer = Writer { framed: true, ..Writer::new() };
+        Writer::frame_in(BytesMut::with_capacity(256))
+    }
+
+    /// The same, written into `room` as far as that goes.
+    pub fn frame_in(room: BytesMut) -> Writer {
+        let mut writer = Writer { framed: true, ..Writer::within(room) };
         writer.tail.put_i32(0);
         writer
     }
@@ -262,20 +300,27 @@ impl Writer {
     }
 
     /// The pieces, in order; together one frame or one run of bytes.
-    pub fn finish(mut self) -> Vec<Bytes> {
+    pub fn finish(self) -> Vec<Bytes> {
+        self.finish_with_rest().0
+    }
+
+    /// The pieces, and the room that they left.
+    pub fn finish_with_rest(mut self) -> (Vec<Bytes>, BytesMut) {
         let length = self.written_bytes();
-        let mut head = self.head.take().unwrap_or_else(|| self.tail.split());
+        let mut head = self.head.take().unwrap_or_else(|| {
+            self.chunks.reserve_exact(1);
+            self.chunks.push(Bytes::new());
+            self.tail.split()
+        });
         if self.framed {
             let length = i32::try_from(length - 4).expect("fetch.max.bytes keeps a frame far below 2 GiB");
             head[..4].copy_from_slice(&length.to_be_bytes());
         }
-        let mut pieces = Vec::with_capacity(self.chunks.len() + 2);
-        pieces.push(head.freeze());
-        pieces.append(&mut self.chunks);
+        self.chunks[0] = head.freeze();
         if !self.tail.is_empty() {
-            pieces.push(self.tail.freeze());
+            self.chunks.push(self.tail.split().freeze());
         }
-        pieces
+        (self.chunks, self.tail)
     }
 
     /// Everything as one run of bytes; copies if anything was spliced.
@@ -316,7 +361,10 @@ impl Writer {
         let encoded = self.tail.split();
         self.length += encoded.len() + bytes.len();
         match self.head {
-            None => self.head = Some(encoded),
+            None => {
+                self.head = Some(encoded);
+                self.chunks.push(Bytes::new());
+            }
             Some(_) if encoded.is_empty() => {}
             Some(_) => self.chunks.push(encoded.freeze()),
         }

@@ -3,7 +3,7 @@
 use super::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use super::message::message;
 use super::wire::Records;
-use crate::types::Uuid;
+use crate::types::{Few, Uuid};
 
 message! {
     FetchRequest<'a>, key 1, versions 4-18, flexible 12+ {
@@ -20,7 +20,7 @@ message! {
         session_id: i32 = 7+,
         /// 0 asks for a new session, -1 for none.
         session_epoch: i32 = 7+ default -1,
-        topics: Vec<FetchTopic<'a>> = 0+,
+        topics: Few<FetchTopic<'a>> = 0+,
         /// What the session no longer asks for.
         forgotten_topics_data: Vec<ForgottenTopic<'a>> = 7+,
         rack_id: &'a str = 11+,
@@ -33,7 +33,7 @@ message! {
     FetchTopic<'a> {
         topic: &'a str = 0-12,
         topic_id: Uuid = 13+,
-        partitions: Vec<FetchPartition> = 0+,
+        partitions: Few<FetchPartition> = 0+,
     }
     FetchPartition {
         partition: i32 = 0+,
@@ -60,13 +60,13 @@ message! {
         throttle_time_ms: i32 = 1+,
         error_code: i16 = 7+,
         session_id: i32 = 7+,
-        responses: Vec<FetchableTopicResponse<'a>> = 0+,
+        responses: Few<FetchableTopicResponse<'a>> = 0+,
         node_endpoints: Vec<NodeEndpoint<'a>> = 16+ tag 0,
     }
     FetchableTopicResponse<'a> {
         topic: &'a str = 0-12,
         topic_id: Uuid = 13+,
-        partitions: Vec<PartitionData> = 0+,
+        partitions: Few<PartitionData> = 0+,
     }
     PartitionData {
         partition_index: i32 = 0+,

@@ -1,7 +1,7 @@
 //! Frames: the table of APIs this broker offers, request and response headers, and the client's half of both.
 //! A frame here is without its 4-byte length prefix; what is written carries it.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::message::Message;
@@ -179,7 +179,12 @@ pub fn decode_header<'a>(frame: &'a [u8]) -> Result<(RequestHeader<'a>, Reader<'
 
 /// A frame that begins with the response's header; the body is encoded behind it, `finish` fills the length prefix in.
 pub fn response_writer(api_key: i16, api_version: i16, correlation_id: i32) -> Writer {
-    let mut writer = Writer::frame();
+    response_writer_in(BytesMut::with_capacity(256), api_key, api_version, correlation_id)
+}
+
+/// The same, written into `room` as far as that goes.
+pub fn response_writer_in(room: BytesMut, api_key: i16, api_version: i16, correlation_id: i32) -> Writer {
+    let mut writer = Writer::frame_in(room);
     correlation_id.write(&mut writer, 0);
     if api_key != ApiKey::ApiVersions.code() && api(api_key).is_some_and(|api| api_version >= api.first_flexible) {
         writer.uvarint(0);

@@ -361,7 +361,8 @@ mod tests {
     fn records_are_spliced_without_a_copy_and_the_frame_knows_its_length() {
         let batch = Bytes::from(vec![7; 1000]);
         let small = Bytes::from_static(b"small");
-        let response = Shape { records: Records(vec![batch.clone(), batch.clone(), small]), ..Default::default() };
+        let response =
+            Shape { records: Records(vec![batch.clone(), batch.clone(), small].into()), ..Default::default() };
         let mut writer = Writer::frame();
         response.encode(&mut writer, 1);
         assert_eq!(writer.written_bytes(), 4 + 2 + 4 + 4 + 2005);

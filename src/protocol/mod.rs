@@ -86,7 +86,7 @@ pub use fetch::{FetchRequest, FetchResponse};
 pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 pub use frame::{
     APIS, ApiKey, ApiRange, RequestHeader, api, decode_header, decode_response, decode_shared_response, encode_request,
-    response_writer,
+    response_writer, response_writer_in,
 };
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
 pub use incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};

@@ -2,7 +2,7 @@
 
 use super::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use super::message::message;
-use crate::types::Uuid;
+use crate::types::{Few, Uuid};
 
 message! {
     ProduceRequest<'a>, key 0, versions 3-13, flexible 9+ {
@@ -10,12 +10,12 @@ message! {
         /// 0 no answer at all, 1 the leader's, -1 all in-sync replicas'.
         acks: i16 = 0+,
         timeout_ms: i32 = 0+,
-        topic_data: Vec<TopicProduceData<'a>> = 0+,
+        topic_data: Few<TopicProduceData<'a>> = 0+,
     }
     TopicProduceData<'a> {
         name: &'a str = 0-12,
         topic_id: Uuid = 13+,
-        partition_data: Vec<PartitionProduceData<'a>> = 0+,
+        partition_data: Few<PartitionProduceData<'a>> = 0+,
     }
     PartitionProduceData<'a> {
         index: i32 = 0+,
@@ -26,7 +26,7 @@ message! {
 
 message! {
     ProduceResponse<'a>, key 0, versions 3-13, flexible 9+ {
-        responses: Vec<TopicProduceResponse<'a>> = 0+,
+        responses: Few<TopicProduceResponse<'a>> = 0+,
         throttle_time_ms: i32 = 1+,
         /// Of the leaders that `current_leader` names (KIP-951).
         node_endpoints: Vec<NodeEndpoint<'a>> = 10+ tag 0,
@@ -34,7 +34,7 @@ message! {
     TopicProduceResponse<'a> {
         name: &'a str = 0-12,
         topic_id: Uuid = 13+,
-        partition_responses: Vec<PartitionProduceResponse<'a>> = 0+,
+        partition_responses: Few<PartitionProduceResponse<'a>> = 0+,
     }
     PartitionProduceResponse<'a> {
         index: i32 = 0+,

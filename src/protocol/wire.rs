@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::codec::{DecodeError, Reader, Writer};
-use crate::types::Uuid;
+use crate::types::{Few, Uuid};
 
 /// A value with a place on the wire. What it looks like there depends on the message's version.
 pub trait Wire<'a>: Sized {
@@ -162,6 +162,18 @@ impl<'a, T: Wire<'a>> Wire<'a> for Vec<T> {
     }
 }
 
+impl<'a, T: Wire<'a>> Wire<'a> for Few<T> {
+    const TYPE: Type = Type::Array(&T::TYPE);
+
+    fn read(reader: &mut Reader<'a>, version: i16) -> Result<Few<T>, DecodeError> {
+        reader.nullable_array(version)?.ok_or(DecodeError::Null)
+    }
+
+    fn write(&self, writer: &mut Writer, version: i16) {
+        writer.nullable_array(Some(self), version);
+    }
+}
+
 impl<'a, T: Wire<'a>> Wire<'a> for Option<Vec<T>> {
     const TYPE: Type = Type::NullableArray(&T::TYPE);
 
@@ -198,7 +210,7 @@ impl<'a, T: Wire<'a> + Structure> Wire<'a> for Option<T> {
 /// Whole record batches as the log holds them: pieces that are spliced into a response, never copied.
 /// A null of another broker reads as no bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Records(pub Vec<Bytes>);
+pub struct Records(pub Few<Bytes>);
 
 impl Records {
     pub fn bytes(&self) -> usize {
@@ -212,7 +224,7 @@ impl<'a> Wire<'a> for Records {
     fn read(reader: &mut Reader<'a>, _version: i16) -> Result<Records, DecodeError> {
         Ok(match reader.nullable_bytes()? {
             None | Some([]) => Records::default(),
-            Some(bytes) => Records(vec![reader.keep(bytes)]),
+            Some(bytes) => Records([reader.keep(bytes)].into()),
         })
     }
 

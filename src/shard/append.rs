@@ -7,7 +7,7 @@ use crate::error_code::ErrorCode;
 use crate::journal::JournalEntry;
 use crate::log::Sequence;
 use crate::record::{ProduceRules, ProducedBatch};
-use crate::types::{Map, Offset, PartitionId, ShardId, Time};
+use crate::types::{Few, Map, Offset, PartitionId, ShardId, Time};
 
 #[derive(Default)]
 pub(super) struct Appends {
@@ -17,9 +17,9 @@ pub(super) struct Appends {
 struct PendingAppend {
     from: ShardId,
     ticket: Ticket,
-    results: Vec<AppendResult>,
+    results: Few<AppendResult>,
     /// By the index of their results: which partitions these are of.
-    partitions: Vec<PartitionId>,
+    partitions: Few<PartitionId>,
     /// Partitions whose high watermark has not come far enough.
     waiting: usize,
 }
@@ -35,8 +35,8 @@ impl Shard {
     ) {
         let token = self.token();
         let Append { acks, zstd_allowed, parts } = append;
-        let results = Vec::with_capacity(parts.len());
-        let mut pending = PendingAppend { from, ticket, results, partitions: Vec::new(), waiting: 0 };
+        let (results, partitions) = (Few::with_capacity(parts.len()), Few::with_capacity(parts.len()));
+        let mut pending = PendingAppend { from, ticket, results, partitions, waiting: 0 };
         for AppendPart { part, partition, records } in parts {
             let outcome = self.append_batch(now, partition, records, acks, zstd_allowed);
             if let Ok((_, Some(offset))) = outcome

@@ -1,10 +1,11 @@
 //! Group commit: what the turns appended while one commit was under way becomes the next. When a commit lands, the high
 //! watermarks of all partitions in it move; consumers are served first, producers are answered after, in one pass.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::{CommitId, Effect, Shard};
-use crate::types::{Deadline, Offset, PartitionId, Time};
+use crate::types::{Deadline, Few, Offset, PartitionId, Time};
 
 /// So long what nobody waits for gathers, or `flush.ms` of its topic if that is less, and no more than this: the device is
 /// then given a few large writes where each batch would have been one of its own.
@@ -16,6 +17,8 @@ pub(super) struct Commits {
     /// (partition, log end offset after the append) of every journal entry in no commit yet.
     pending: VecDeque<(PartitionId, Offset)>,
     in_flight: VecDeque<InFlight>,
+    /// Emptied lists of commits that landed, for those to come.
+    spare: Vec<Vec<(PartitionId, Offset)>>,
     /// Appended to topics that do not wait for stable storage: their high watermark moves in this turn.
     relaxed: Vec<PartitionId>,
     /// Something of what is pending does not gather any longer.
@@ -55,7 +58,8 @@ impl Commits {
     }
 
     fn on_take(&mut self, count: usize) -> Vec<(PartitionId, Offset)> {
-        let taken = self.pending.drain(..count).collect();
+        let mut taken = self.spare.pop().unwrap_or_default();
+        taken.extend(self.pending.drain(..count));
         if self.pending.is_empty() {
             (self.is_due, self.due_at) = (false, None);
         }
@@ -75,8 +79,7 @@ impl Shard {
         let Some((commit, block)) = self.journal.take_commit() else { return };
         let mut ends = self.commits.on_take(block.entries().len());
         // Of a partition's entries the last one says it all.
-        ends.reverse();
-        ends.sort_by_key(|&(partition, _)| partition);
+        ends.sort_unstable_by_key(|&(partition, end)| (partition, Reverse(end)));
         ends.dedup_by_key(|&mut (partition, _)| partition);
         self.metrics.commits += 1;
         self.metrics.commit_bytes += block.payload_bytes();
@@ -89,13 +92,15 @@ impl Shard {
     /// This commit and all before it are on stable storage.
     pub(super) fn on_committed(&mut self, now: Time, commit: CommitId, effects: &mut Vec<Effect>) {
         self.journal.on_committed(commit);
-        while let Some(landed) = self.commits.in_flight.pop_front_if(|landed| landed.commit <= commit) {
+        while let Some(mut landed) = self.commits.in_flight.pop_front_if(|landed| landed.commit <= commit) {
             for &(id, end) in &landed.ends {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.log.advance_durable(end);
                 }
             }
             self.advance(now, landed.ends.iter().map(|&(id, _)| id), effects);
+            landed.ends.clear();
+            self.commits.spare.push(landed.ends);
         }
     }
 
@@ -106,15 +111,15 @@ impl Shard {
         ids: impl Iterator<Item = PartitionId> + Clone,
         effects: &mut Vec<Effect>,
     ) {
-        let mut watchers = Vec::new();
+        let mut watchers = Few::new();
         for id in ids.clone() {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             if partition.advance_high_watermark() {
-                watchers.extend_from_slice(partition.waiters.watchers());
+                watchers.extend(partition.waiters.watchers().iter().copied());
             }
         }
         // One look each, after all the commit's partitions have moved: one answer with everything.
-        let mut parked: Vec<u64> = watchers.into_iter().filter_map(|watcher| self.note_moved(watcher)).collect();
+        let mut parked: Few<u64> = watchers.into_iter().filter_map(|watcher| self.note_moved(watcher)).collect();
         parked.sort_unstable();
         parked.dedup();
         for token in parked {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{ConnectionId, Effect, Shard, Ticket};
 use crate::protocol::{self, Writer};
@@ -37,6 +37,24 @@ pub(super) struct Connection {
     first: u64,
 }
 
+/// Small responses share a buffer, so that few of them allocate. One that its client does not take keeps all of it, which
+/// is why it is no larger.
+#[derive(Default)]
+pub(super) struct ResponseRoom(BytesMut);
+
+impl ResponseRoom {
+    const BYTES: usize = 8 << 10;
+    /// With less left another buffer is begun: most responses fit.
+    const LEFT_BYTES_MIN: usize = 256;
+
+    fn take(&mut self) -> BytesMut {
+        match self.0.capacity() {
+            ResponseRoom::LEFT_BYTES_MIN.. => std::mem::take(&mut self.0),
+            _ => BytesMut::with_capacity(ResponseRoom::BYTES),
+        }
+    }
+}
+
 impl Connection {
     pub fn new(listener: u16, peer: &str) -> Connection {
         Connection {
@@ -59,10 +77,13 @@ impl Connection {
 impl Shard {
     /// Writes the response's header, lets `body` write the rest, and sends it as soon as it is its turn.
     pub(super) fn respond(&mut self, caller: Caller, effects: &mut Vec<Effect>, body: impl FnOnce(&mut Writer)) {
-        let mut writer = protocol::response_writer(caller.api_key, caller.api_version, caller.correlation_id);
+        let room = self.response_room.take();
+        let mut writer = protocol::response_writer_in(room, caller.api_key, caller.api_version, caller.correlation_id);
         writer.set_throttle_time(caller.throttle_time_ms);
         body(&mut writer);
-        self.finish(caller, writer.finish(), effects);
+        let (response, rest) = writer.finish_with_rest();
+        self.response_room.0 = rest;
+        self.finish(caller, response, effects);
     }
 
     /// The request is done. An empty response is none (acks=0), but counts as the request's end.

@@ -73,7 +73,7 @@ impl Shard {
                 told.outcomes.push(outcome);
             }
         }
-        let groups = by_owner(self.shards, parts);
+        let groups = by_owner(parts);
         let questions = groups.into_iter().map(|(owner, parts)| (owner, Question::DeleteRecords(parts)));
         let ticket = self.inquire(now, caller, Told::RecordsDeleted(told), questions.collect(), 0, effects);
         self.limit_inquiry(now, ticket, request.timeout_ms);

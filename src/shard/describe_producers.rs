@@ -60,7 +60,7 @@ impl Shard {
                 told.outcomes.push(Err(ErrorCode::UnknownTopicOrPartition));
             }
         }
-        let groups = by_owner(self.shards, parts);
+        let groups = by_owner(parts);
         let questions = groups.into_iter().map(|(owner, parts)| (owner, Question::Producers(parts)));
         self.inquire(now, caller, Told::Producers(told), questions.collect(), 0, effects);
         Ok(())

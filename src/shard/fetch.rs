@@ -10,7 +10,7 @@ use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
 use crate::protocol::fetch::*;
 use crate::protocol::{DecodeError, LeaderIdAndEpoch, Reader, Records};
-use crate::types::{Map, PartitionId, ShardId, Time, TopicId};
+use crate::types::{Few, Map, PartitionId, ShardId, Time, TopicId};
 
 #[derive(Default)]
 pub(super) struct Fetches {
@@ -25,8 +25,8 @@ struct PendingFetch {
     /// Without a session: what was asked for, by place.
     partitions: Map<u32, SessionPartition>,
     /// For partitions that do not exist.
-    refused: Vec<FetchResult>,
-    owners: Vec<Owner>,
+    refused: Few<FetchResult>,
+    owners: Few<Owner>,
     min_bytes: usize,
     max_bytes: usize,
     /// read_committed: aborted transactions are a list, empty as long as there are none.
@@ -48,12 +48,12 @@ struct Owner {
     shard: ShardId,
     answered: bool,
     last: bool,
-    results: Vec<FetchResult>,
+    results: Few<FetchResult>,
 }
 
 impl Owner {
     fn new(shard: ShardId) -> Owner {
-        Owner { shard, answered: false, last: false, results: Vec::new() }
+        Owner { shard, answered: false, last: false, results: Few::new() }
     }
 }
 
@@ -107,7 +107,7 @@ impl Shard {
         self.end_sessions(now, ended, effects);
         let unknown_code =
             if caller.api_version >= 13 { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-        let refused: Vec<_> = unknown.into_iter().map(|place| FetchResult::error(place, unknown_code)).collect();
+        let refused: Few<_> = unknown.into_iter().map(|place| FetchResult::error(place, unknown_code)).collect();
         let wait_ms = if refused.is_empty() { request.max_wait_ms.max(0) as u64 } else { 0 };
         // A fetch of nothing waits like any other: the client would ask again at once. No core has to remember it.
         let asks_nothing = owners.is_empty();
@@ -124,7 +124,7 @@ impl Shard {
         let fetch = || Fetch {
             connection: caller.connection,
             session: session.id().filter(|_| !asks_nothing),
-            parts: Vec::new(),
+            parts: Few::new(),
             forgotten: Vec::new(),
             everything,
             min_bytes,
@@ -133,7 +133,7 @@ impl Shard {
             read_committed: request.isolation_level == 1,
             answer_at_once: owners.len() > 1,
         };
-        let mut asked: Vec<_> = owners.iter().map(|&owner| (owner, fetch())).collect();
+        let mut asked: Few<_> = owners.iter().map(|&owner| (owner, fetch())).collect();
         let strangers = share_out(&mut asked, &changed, forgotten);
         for (owner, session) in strangers.into_iter().filter_map(|owner| Some((owner, session.id()?))) {
             self.end_session_at(now, owner, session, effects);
@@ -202,7 +202,7 @@ impl Shard {
         now: Time,
         ticket: Ticket,
         from: ShardId,
-        results: Vec<FetchResult>,
+        results: Few<FetchResult>,
         last: bool,
         effects: &mut Vec<Effect>,
     ) {
@@ -232,11 +232,10 @@ impl Shard {
                 return self.withhold_fetch(now, caller, pending.session, effects);
             }
         }
-        let owners = std::mem::take(&mut pending.owners);
-        let mut results: Vec<_> = std::mem::take(&mut pending.refused)
-            .into_iter()
-            .chain(owners.into_iter().flat_map(|o| o.results))
-            .collect();
+        let mut results = std::mem::take(&mut pending.refused);
+        for owner in std::mem::take(&mut pending.owners) {
+            results.extend(owner.results);
+        }
         let incremental = matches!(pending.session, SessionUse::Incremental(_));
         if !incremental {
             results.sort_unstable_by_key(|result| result.part);
@@ -244,7 +243,7 @@ impl Shard {
         let node_id = self.config.node_id;
         let mut left = pending.max_bytes;
         // Names outlive the session's borrow: topics are few, partitions many.
-        let mut responses: Vec<(Arc<str>, TopicId, Vec<PartitionData>)> = Vec::new();
+        let mut responses: Few<(Arc<str>, TopicId, Few<PartitionData>)> = Few::new();
         for mut result in results {
             let partition = match pending.session.id() {
                 Some(id) => self.sessions.partition_mut(id, result.part),
@@ -272,7 +271,7 @@ impl Shard {
                 Some((topic, id, partitions)) if *topic == partition.topic && *id == partition.topic_id => {
                     partitions.push(data);
                 }
-                _ => responses.push((partition.topic.clone(), partition.topic_id, vec![data])),
+                _ => responses.push((partition.topic.clone(), partition.topic_id, [data].into())),
             }
         }
         let responses = responses.iter_mut().map(|(topic, topic_id, partitions)| FetchableTopicResponse {
@@ -359,7 +358,7 @@ fn fetch_part(place: u32, asked: &SessionPartition) -> FetchPart {
 fn partition_data(
     partition_index: i32,
     result: &FetchResult,
-    records: Vec<bytes::Bytes>,
+    records: Few<bytes::Bytes>,
     read_committed: bool,
     node_id: i32,
 ) -> PartitionData {

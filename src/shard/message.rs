@@ -9,7 +9,7 @@ use super::{AskedOfGroup, ConnectionId, Counted, GroupAnswer, LogSize, LowWaterm
 use crate::coordinator::{ControllerReply, ControllerRequest};
 use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
-use crate::types::{Deadline, LeaderEpoch, Offset, PartitionId, Set, Timestamp, TopicId};
+use crate::types::{Deadline, Few, LeaderEpoch, Offset, PartitionId, Set, Timestamp, TopicId};
 
 /// Names a request of the core that asks; it comes back with the answer.
 pub type Ticket = u64;
@@ -22,7 +22,7 @@ pub enum Message {
     },
     Appended {
         ticket: Ticket,
-        results: Vec<AppendResult>,
+        results: Few<AppendResult>,
     },
     Fetch {
         ticket: Ticket,
@@ -39,7 +39,7 @@ pub enum Message {
     /// `last` unless more will follow because the core still waits for data.
     Fetched {
         ticket: Ticket,
-        results: Vec<FetchResult>,
+        results: Few<FetchResult>,
         last: bool,
     },
     Offsets {
@@ -101,7 +101,7 @@ pub struct Append {
     /// -1, 0 or 1.
     pub acks: i16,
     pub zstd_allowed: bool,
-    pub parts: Vec<AppendPart>,
+    pub parts: Few<AppendPart>,
 }
 
 #[derive(Debug)]
@@ -147,7 +147,7 @@ pub struct Fetch {
     /// The session that the parts belong to: the core remembers them for its next request.
     pub session: Option<i32>,
     /// All of a request without a session; of a session what is new, or asked differently than before.
-    pub parts: Vec<FetchPart>,
+    pub parts: Few<FetchPart>,
     /// Parts that the session fetches no longer.
     pub forgotten: Vec<u32>,
     /// Tell of every part, not only of those that have changed.
@@ -182,7 +182,7 @@ pub struct FetchResult {
     /// The reader's history parts from ours: the last epoch both know and where it ends here.
     pub diverging_epoch: Option<(LeaderEpoch, Offset)>,
     pub leader_epoch: LeaderEpoch,
-    pub records: Vec<Bytes>,
+    pub records: Few<Bytes>,
 }
 
 impl FetchResult {
@@ -195,7 +195,7 @@ impl FetchResult {
             log_start_offset: -1,
             diverging_epoch: None,
             leader_epoch: -1,
-            records: Vec::new(),
+            records: Few::new(),
         }
     }
 

@@ -62,7 +62,7 @@ use crate::log::{Log, RecoveredLog};
 use crate::metadata::MetadataImage;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
-use crate::types::{Deadline, Map, PartitionId, ShardId, Time, Uuid};
+use crate::types::{Deadline, Few, Map, PartitionId, ShardId, Time, Uuid};
 
 /// What a shard starts from.
 pub struct ShardStart {
@@ -98,6 +98,8 @@ pub struct Shard {
     journal: Journal,
     commits: commit::Commits,
     connections: Map<ConnectionId, connection::Connection>,
+    /// Where the next response is written.
+    response_room: connection::ResponseRoom,
     appends: append::Appends,
     produces: produce::Produces,
     fetches: fetch::Fetches,
@@ -172,6 +174,7 @@ impl Shard {
             journal: start.journal,
             commits: commit::Commits::default(),
             connections: Map::default(),
+            response_room: connection::ResponseRoom::default(),
             appends: append::Appends::default(),
             produces: produce::Produces::default(),
             fetches: fetch::Fetches::default(),
@@ -350,13 +353,15 @@ impl Shard {
 }
 
 /// Groups what a request asks of partitions by the core that owns them, in the order of the request.
-fn by_owner<T>(shards: u16, parts: impl IntoIterator<Item = (ShardId, T)>) -> Vec<(ShardId, Vec<T>)> {
-    let mut groups: Vec<(ShardId, Vec<T>)> = Vec::with_capacity(usize::from(shards));
+fn by_owner<T, G: Default + Extend<T>>(parts: impl IntoIterator<Item = (ShardId, T)>) -> Few<(ShardId, G)> {
+    let mut groups: Few<(ShardId, G)> = Few::new();
     for (owner, part) in parts {
-        match groups.iter_mut().find(|(shard, _)| *shard == owner) {
-            Some((_, group)) => group.push(part),
-            None => groups.push((owner, vec![part])),
-        }
+        let known = groups.iter().position(|(shard, _)| *shard == owner);
+        let index = known.unwrap_or_else(|| {
+            groups.push((owner, G::default()));
+            groups.len() - 1
+        });
+        groups[index].1.extend([part]);
     }
     groups
 }

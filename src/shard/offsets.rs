@@ -96,7 +96,7 @@ impl Shard {
             pending.partitions.push((name, asked.index));
             pending.answers.push(OffsetAnswer::error(part, error_code));
         }
-        let groups = by_owner(self.shards, queries);
+        let groups = by_owner(queries);
         if groups.is_empty() {
             return self.answer_offset_calls(pending, effects);
         }

@@ -10,7 +10,7 @@ use super::cold::ColdRead;
 use super::{ConnectionId, Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket, Timer};
 use crate::error_code::ErrorCode;
 use crate::log::{Log, LogRead};
-use crate::types::{Deadline, LeaderEpoch, Map, Offset, ShardId, Time};
+use crate::types::{Deadline, Few, LeaderEpoch, Map, Offset, ShardId, Time};
 
 #[derive(Default)]
 pub(super) struct OwnerFetches {
@@ -48,7 +48,7 @@ struct Asked {
     timer: Option<(Deadline, u64)>,
     /// Reads under way; while there are any it is not parked.
     reads: usize,
-    results: Vec<FetchResult>,
+    results: Few<FetchResult>,
 }
 
 impl Fetched {
@@ -85,7 +85,7 @@ impl Shard {
             self.ask_part(fetched, part);
         }
         let token = self.token();
-        let asked = Asked { from, ticket, fetch, fetched, timer: None, reads: 0, results: Vec::new() };
+        let asked = Asked { from, ticket, fetch, fetched, timer: None, reads: 0, results: Few::new() };
         self.owner_fetches.asked.insert(token, asked);
         self.look(now, token, true, effects);
     }
@@ -315,7 +315,7 @@ impl Shard {
         match records {
             Ok(records) => {
                 self.metrics.fetched_disk_bytes += records.iter().map(|batch| batch.len() as u64).sum::<u64>();
-                asked.results[index].records = records;
+                asked.results[index].records = records.into();
             }
             Err(error_code) => asked.results[index] = FetchResult::error(asked.results[index].part, error_code),
         }
@@ -337,7 +337,7 @@ impl Shard {
         now: Time,
         to: ShardId,
         ticket: Ticket,
-        results: Vec<FetchResult>,
+        results: Few<FetchResult>,
         last: bool,
         effects: &mut Vec<Effect>,
     ) {

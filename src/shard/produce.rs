@@ -12,7 +12,7 @@ use super::{Append, AppendError, AppendPart, AppendResult, Effect, Message, Shar
 use crate::error_code::ErrorCode;
 use crate::protocol::produce::*;
 use crate::protocol::{DecodeError, Reader};
-use crate::types::{Map, PartitionId, Time, TopicId};
+use crate::types::{Few, Map, PartitionId, Time, TopicId};
 
 #[derive(Default)]
 pub(super) struct Produces {
@@ -25,8 +25,8 @@ pub(super) struct Produces {
 struct PendingProduce {
     caller: Caller,
     acks: i16,
-    topics: Vec<ProduceTopic>,
-    parts: Vec<ProducePart>,
+    topics: Few<ProduceTopic>,
+    parts: Few<ProducePart>,
     /// Cores that have not answered.
     outstanding: usize,
 }
@@ -69,9 +69,9 @@ impl Shard {
             (-1..=1, None) => None,
             _ => Some(ErrorCode::InvalidRequiredAcks),
         };
-        let mut topics = Vec::with_capacity(request.topic_data.len());
-        let mut parts = Vec::new();
-        let mut cuts = Vec::new();
+        let mut topics = Few::with_capacity(request.topic_data.len());
+        let mut parts = Few::new();
+        let mut cuts = Few::new();
         for topic in &request.topic_data {
             let known = match caller.api_version {
                 13.. => self.image.topic_by_id(topic.topic_id),
@@ -79,6 +79,8 @@ impl Shard {
             };
             let refused = refused.or(known.and_then(|topic| refuse_clients(&topic.name)));
             let start = parts.len();
+            parts.reserve(topic.partition_data.len());
+            cuts.reserve(topic.partition_data.len());
             for partition in &topic.partition_data {
                 let part = parts.len() as u32;
                 let id = known.filter(|topic| topic.partition(partition.index).is_some()).map(|topic| topic.id);
@@ -108,8 +110,7 @@ impl Shard {
         }
         let mut produce = PendingProduce { caller, acks, topics, parts, outstanding: 0 };
         let shards = self.shards;
-        let cut = cut_batches(frame, cuts);
-        let groups = by_owner(shards, cut.into_iter().map(|part| (part.partition.owner(shards), part)));
+        let groups = by_owner(cut_batches(frame, cuts).map(|part| (part.partition.owner(shards), part)));
         if groups.is_empty() {
             self.answer_produce(produce, effects);
             return Ok(());
@@ -134,7 +135,7 @@ impl Shard {
     }
 
     /// A core has appended its part as firmly as asked for, or said why not.
-    pub(super) fn on_appended(&mut self, ticket: Ticket, results: Vec<AppendResult>, effects: &mut Vec<Effect>) {
+    pub(super) fn on_appended(&mut self, ticket: Ticket, results: Few<AppendResult>, effects: &mut Vec<Effect>) {
         let Some(produce) = self.produces.pending.get_mut(&ticket) else { return };
         for result in results {
             let part = result.part as usize;
@@ -240,11 +241,11 @@ fn range_in(frame: &[u8], slice: &[u8]) -> Range<usize> {
 
 /// Cuts the batches out of the frame, each into a buffer of its own. They keep sharing the frame's memory, unless most of
 /// it is something else: a kept batch must not hold much more memory than it accounts for.
-fn cut_batches(mut frame: BytesMut, cuts: Vec<Cut>) -> Vec<AppendPart> {
+fn cut_batches(mut frame: BytesMut, cuts: Few<Cut>) -> impl Iterator<Item = AppendPart> {
     let kept: usize = cuts.iter().map(|cut| cut.range.len()).sum();
     let copy = kept + 1024 < frame.len() / 2;
     let mut consumed = 0;
-    let cut = |cut: Cut| {
+    cuts.into_iter().map(move |cut| {
         let records = if copy {
             BytesMut::from(&frame[cut.range.clone()])
         } else {
@@ -254,6 +255,5 @@ fn cut_batches(mut frame: BytesMut, cuts: Vec<Cut>) -> Vec<AppendPart> {
             records
         };
         AppendPart { part: cut.part, partition: cut.partition, records }
-    };
-    cuts.into_iter().map(cut).collect()
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::BrokerConfig;
 use crate::error_code::ErrorCode;
 use crate::protocol::fetch::{FetchPartition, FetchRequest};
-use crate::types::{LeaderEpoch, Map, Offset, ShardId, Time, TopicId};
+use crate::types::{Few, LeaderEpoch, Map, Offset, ShardId, Time, TopicId};
 
 pub(super) struct Sessions {
     shard: ShardId,
@@ -81,20 +81,20 @@ pub(super) struct Applied {
     /// The session that the request ended, or whose room it took, and the cores that know of it.
     pub ended: Vec<(i32, Vec<ShardId>)>,
     /// What the owners do not know yet, by place.
-    pub changed: Vec<(u32, SessionPartition)>,
+    pub changed: Few<(u32, SessionPartition)>,
     /// Places that owners know and should forget.
     pub forgotten: Vec<(ShardId, u32)>,
     /// Cores that own partitions of the session.
-    pub owners: Vec<ShardId>,
+    pub owners: Few<ShardId>,
     /// Places of partitions that do not exist.
     pub unknown: Vec<u32>,
 }
 
 impl Applied {
     /// A request without a session: all that it names.
-    fn full(named: Vec<SessionPartition>) -> Applied {
-        let (mut owners, mut unknown) = (Vec::new(), Vec::new());
-        let changed: Vec<(u32, SessionPartition)> = (0..).zip(named).collect();
+    fn full(named: Few<SessionPartition>) -> Applied {
+        let (mut owners, mut unknown) = (Few::new(), Vec::new());
+        let changed: Few<(u32, SessionPartition)> = (0..).zip(named).collect();
         for (place, partition) in &changed {
             match partition.owner {
                 Some(owner) if owners.contains(&owner) => {}
@@ -147,7 +147,7 @@ impl Sessions {
         topics: &impl Topics,
     ) -> Result<Applied, ErrorCode> {
         let by_id = version >= 13;
-        let mut named = Vec::new();
+        let mut named = Few::new();
         for topic in &request.topics {
             let (name, id) = topics.resolve(topic.topic, topic.topic_id);
             named.extend(topic.partitions.iter().map(|partition| asked(name.clone(), id, partition, topics)));
@@ -256,7 +256,8 @@ impl Sessions {
 /// What an incremental request changes.
 #[derive(Default)]
 struct Changes {
-    asked: BTreeSet<u32>,
+    /// Places, some of them twice until the end of `update`.
+    asked: Few<u32>,
     forgotten: Vec<(ShardId, u32)>,
 }
 
@@ -312,24 +313,26 @@ impl Session {
     }
 
     /// Takes in what the client adds or asks differently.
-    fn update(&mut self, named: Vec<SessionPartition>, changes: &mut Changes) {
+    fn update(&mut self, named: Few<SessionPartition>, changes: &mut Changes) {
         for wanted in named {
             match self.places.get(&wanted.key()) {
                 Some(&place) => {
                     let known = self.partitions.get_mut(&place).expect("every place is taken");
                     // The owner may differ only together with the facts, which were just looked up.
                     *known = SessionPartition { told: known.told, owner: known.owner, ..wanted };
-                    changes.asked.insert(place);
+                    changes.asked.push(place);
                 }
                 None if self.partitions.len() < SESSION_PARTITIONS_MAX => {
                     let place = self.add(wanted);
-                    changes.asked.insert(place);
+                    changes.asked.push(place);
                 }
                 None => {}
             }
         }
         self.owners.retain(|_, partitions| *partitions > 0);
         let partitions = &self.partitions;
+        changes.asked.sort_unstable();
+        changes.asked.dedup();
         changes.asked.retain(|place| partitions.get(place).is_some_and(|partition| partition.owner.is_some()));
     }
 
@@ -357,7 +360,7 @@ impl Session {
             (partition.topic, partition.topic_id, partition.owner) = (name, id, owner);
             let key = partition.key();
             self.places.insert(key, place);
-            changes.asked.insert(place);
+            changes.asked.push(place);
         }
     }
 }
@@ -421,7 +424,7 @@ mod tests {
         FetchRequest {
             session_id: session.0,
             session_epoch: session.1,
-            topics: vec![FetchTopic { topic: "t", partitions: partitions.collect(), ..FetchTopic::default() }],
+            topics: [FetchTopic { topic: "t", partitions: partitions.collect(), ..FetchTopic::default() }].into(),
             ..FetchRequest::default()
         }
     }
@@ -452,7 +455,7 @@ mod tests {
         let next = apply(&mut sessions, &request((id, 1), &[(1, 9), (2, 0)]), &FACTS).expect("goes on");
         assert_eq!((next.session, changed(&next)), (SessionUse::Incremental(id), vec![(1, 1, 9), (2, 2, 0)]));
         let quiet = apply(&mut sessions, &request((id, 2), &[]), &FACTS).expect("goes on");
-        assert_eq!((changed(&quiet), quiet.owners), (vec![], vec![ShardId(2)]));
+        assert_eq!((changed(&quiet), &quiet.owners[..]), (vec![], &[ShardId(2)][..]));
         let forget = ForgottenTopic { topic: "t", partitions: vec![0, 1, 7], ..ForgottenTopic::default() };
         let forgetting = FetchRequest { forgotten_topics_data: vec![forget], ..request((id, 3), &[(0, 1)]) };
         let forgotten = apply(&mut sessions, &forgetting, &FACTS).expect("goes on");
@@ -473,7 +476,7 @@ mod tests {
         assert_eq!((changed(&found), found.unknown), (vec![(0, 0, 5), (1, 3, 2)], vec![]), "the topic was made again");
         assert!(found.forgotten.is_empty(), "the same core owns it");
         let gone = apply(&mut sessions, &request((id, 3), &[]), &Facts(0, 9)).expect("goes on");
-        assert_eq!((gone.forgotten.len(), gone.unknown, gone.owners), (2, vec![0, 1], vec![]));
+        assert_eq!((gone.forgotten.len(), gone.unknown, gone.owners.len()), (2, vec![0, 1], 0));
     }
 
     #[test]

@@ -47,8 +47,8 @@ impl Node {
         let mut builder = BatchBuilder::new();
         builder.push(1_700_000_000_000, None, Some(value));
         let records = builder.build();
-        let partition_data = vec![PartitionProduceData { index: partition, records: Some(&records) }];
-        let topic_data = vec![TopicProduceData { name: "spread", partition_data, ..Default::default() }];
+        let partition_data = [PartitionProduceData { index: partition, records: Some(&records) }].into();
+        let topic_data = [TopicProduceData { name: "spread", partition_data, ..Default::default() }].into();
         let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data, transactional_id: None };
         let answer = self.call(&request, 9);
         let (_, response) = decode_response::<ProduceResponse>(&answer, 9).expect("it reads");

@@ -28,8 +28,8 @@ fn produce(client_id: &str, acks: i16, partition: i32, bytes: usize) -> Vec<u8> 
     builder.push(1, None, Some(&vec![7; bytes]));
     let batch = builder.build();
     let data = PartitionProduceData { index: partition, records: Some(&batch) };
-    let topic = TopicProduceData { name: "orders", partition_data: vec![data], ..Default::default() };
-    let request = ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![topic], ..Default::default() };
+    let topic = TopicProduceData { name: "orders", partition_data: [data].into(), ..Default::default() };
+    let request = ProduceRequest { acks, timeout_ms: 10_000, topic_data: [topic].into(), ..Default::default() };
     encode_request(&request, 9, 7, Some(client_id)).concat()
 }
 
@@ -109,8 +109,9 @@ fn all_connections_of_a_client_share_its_quota_whatever_their_cores() {
 
 fn fetch(stream: &mut TcpStream, client_id: &str) -> (i32, usize) {
     let partition = FetchPartition { partition: 0, partition_max_bytes: 1 << 20, ..Default::default() };
-    let topic = FetchTopic { topic: "orders", partitions: vec![partition], ..Default::default() };
-    let request = FetchRequest { max_wait_ms: 10_000, min_bytes: 1 << 20, topics: vec![topic], ..Default::default() };
+    let topic = FetchTopic { topic: "orders", partitions: [partition].into(), ..Default::default() };
+    let request =
+        FetchRequest { max_wait_ms: 10_000, min_bytes: 1 << 20, topics: [topic].into(), ..Default::default() };
     let answer = call(stream, client_id, &request, 12);
     let (_, response) = decode_response::<FetchResponse>(&answer, 12).expect("it reads");
     assert_eq!(response.error_code, 0);

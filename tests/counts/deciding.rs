@@ -56,7 +56,7 @@ fn a_produce_request_allocates_no_more_than_it_did() {
     cores.request(PRODUCER, frame.clone());
     cores.settle();
     assert_eq!(produced(&mut cores).responses[0].partition_responses[0].error_code, 0);
-    allocates_at_most(18, 1, &mut cores, |cores| {
+    allocates_at_most(3, 1, &mut cores, |cores| {
         cores.request(PRODUCER, frame.clone());
         cores.settle();
         assert_eq!(cores.responses.len(), 1);
@@ -69,7 +69,7 @@ fn produce_requests_that_share_a_commit_allocate_no_more_than_they_did() {
     let mut cores = Cores::open(1);
     let topic_id = cores.create_topic(1);
     let frame = wire::produce(topic_id, 1, &wire::batch(100));
-    allocates_at_most(1026, REQUESTS, &mut cores, |cores| {
+    allocates_at_most(131, REQUESTS, &mut cores, |cores| {
         cores.requests(PRODUCER, (0..REQUESTS).map(|_| frame.clone()));
         cores.settle();
         assert_eq!(cores.responses.len(), REQUESTS);
@@ -81,7 +81,7 @@ fn a_produce_request_to_many_partitions_allocates_no_more_than_it_did() {
     let mut cores = Cores::open(1);
     let topic_id = cores.create_topic(100);
     let frame = wire::produce(topic_id, 100, &wire::batch(100));
-    allocates_at_most(43, 100, &mut cores, |cores| {
+    allocates_at_most(16, 100, &mut cores, |cores| {
         cores.request(PRODUCER, frame.clone());
         cores.settle();
         assert_eq!(cores.responses.len(), 1);
@@ -96,7 +96,7 @@ fn a_fetch_at_the_tail_allocates_no_more_than_it_did() {
     cores.settle();
     cores.responses.clear();
     let frame = wire::fetch(topic_id, [(0, 0)], NO_SESSION);
-    allocates_at_most(21, 1, &mut cores, |cores| {
+    allocates_at_most(4, 1, &mut cores, |cores| {
         cores.request(CONSUMER, frame.clone());
         assert!(cores.responses.pop_front().expect("at once").concat().len() > 1024);
     });
@@ -109,7 +109,7 @@ fn a_record_on_its_way_from_producer_to_consumer_allocates_no_more_than_it_did()
     let topic_id = cores.create_topic(1);
     let produce = wire::produce(topic_id, 1, &wire::batch(1024));
     let (session, mut epoch, mut offset) = (begin_session(&mut cores, topic_id, 1), 1, 0);
-    allocates_at_most(38, 1, &mut cores, |cores| {
+    allocates_at_most(4, 1, &mut cores, |cores| {
         cores.request(CONSUMER, wire::fetch(topic_id, [(0, offset)], (session, epoch)));
         assert!(cores.responses.is_empty(), "it waits");
         cores.request(PRODUCER, produce.clone());
@@ -125,7 +125,7 @@ fn an_idle_fetch_session_allocates_no_more_than_it_did_however_many_partitions_i
         let mut cores = Cores::open(1);
         let topic_id = cores.create_topic(partitions);
         let (session, mut epoch) = (begin_session(&mut cores, topic_id, partitions), 1);
-        allocates_at_most(6, partitions as usize, &mut cores, |cores| {
+        allocates_at_most(1, partitions as usize, &mut cores, |cores| {
             cores.request(CONSUMER, wire::fetch(topic_id, [], (session, epoch)));
             cores.pass_ms(600);
             assert_eq!(cores.responses.len(), 1);
@@ -138,7 +138,7 @@ fn an_idle_fetch_session_allocates_no_more_than_it_did_however_many_partitions_i
 fn a_metadata_request_allocates_no_more_than_it_did() {
     let mut cores = Cores::open(1);
     cores.create_topic(10);
-    allocates_at_most(31, 1, &mut cores, |cores| {
+    allocates_at_most(28, 1, &mut cores, |cores| {
         cores.request(CONSUMER, wire::metadata());
         assert_eq!(cores.responses.len(), 1);
     });

@@ -7,7 +7,7 @@ use gannet::protocol::metadata::MetadataRequestTopic;
 use gannet::protocol::produce::{PartitionProduceData, TopicProduceData};
 use gannet::protocol::{CreateTopicsRequest, FetchRequest, Message, MetadataRequest, ProduceRequest, encode_request};
 use gannet::record::BatchBuilder;
-use gannet::types::Uuid;
+use gannet::types::{Few, Uuid};
 
 const TOPIC: &str = "orders";
 pub const CREATE_TOPICS_VERSION: i16 = 7;
@@ -35,7 +35,8 @@ pub fn batch(value_bytes: usize) -> Bytes {
 pub fn produce(topic_id: Uuid, partitions: i32, batch: &[u8]) -> BytesMut {
     let data = |index| PartitionProduceData { index, records: Some(batch) };
     let topic = TopicProduceData { name: "", topic_id, partition_data: (0..partitions).map(data).collect() };
-    let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
+    let request =
+        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: [topic].into(), ..ProduceRequest::default() };
     frame(&request, PRODUCE_VERSION)
 }
 
@@ -47,9 +48,9 @@ pub fn fetch(topic_id: Uuid, offsets: impl IntoIterator<Item = (i32, i64)>, sess
         partition_max_bytes: 1 << 20,
         ..FetchPartition::default()
     };
-    let partitions: Vec<_> = offsets.into_iter().map(partition).collect();
+    let partitions: Few<_> = offsets.into_iter().map(partition).collect();
     let topic = FetchTopic { topic: "", topic_id, partitions };
-    let topics = if topic.partitions.is_empty() { Vec::new() } else { vec![topic] };
+    let topics = if topic.partitions.is_empty() { Few::new() } else { [topic].into() };
     let (session_id, session_epoch) = session;
     let request =
         FetchRequest { max_wait_ms: 500, min_bytes: 1, session_id, session_epoch, topics, ..FetchRequest::default() };

@@ -9,7 +9,7 @@ use gannet::protocol::fetch::*;
 use gannet::protocol::list_offsets::*;
 use gannet::protocol::offset_for_leader_epoch::*;
 use gannet::record;
-use gannet::types::{Offset, PartitionId, Timestamp};
+use gannet::types::{Few, Offset, PartitionId, Timestamp};
 
 use crate::client::{Action, Asked, Client, Ctx, Line, partitions, told};
 
@@ -142,13 +142,13 @@ impl Consumer {
     fn fetch(&mut self, ctx: &mut Ctx) {
         let goes_on = self.session.1 > 0;
         let all: Vec<_> = self.positions.keys().map(|id| self.wanted(ctx, *id)).collect();
-        let mut topics: Vec<FetchTopic> = Vec::new();
+        let mut topics: Few<FetchTopic> = Few::new();
         for (id, position) in &self.positions {
             if goes_on && position.in_session == Some(position.offset) {
                 continue;
             }
             if topics.last().is_none_or(|topic| topic.topic_id != id.topic) {
-                topics.push(FetchTopic { topic: &position.name, topic_id: id.topic, partitions: Vec::new() });
+                topics.push(FetchTopic { topic: &position.name, topic_id: id.topic, partitions: Few::new() });
             }
             topics.last_mut().expect("just pushed").partitions.push(FetchPartition {
                 partition: id.index,

@@ -8,7 +8,7 @@ use gannet::error_code::ErrorCode;
 use gannet::protocol::produce::*;
 use gannet::protocol::{InitProducerIdRequest, InitProducerIdResponse, decode_response};
 use gannet::record::{BatchBuilder, Compression};
-use gannet::types::PartitionId;
+use gannet::types::{Few, PartitionId};
 
 use crate::client::{Action, Asked, Client, Ctx, Line, partitions, told};
 use crate::model::{Sent, Value};
@@ -194,10 +194,10 @@ impl Producer {
     }
 
     fn send(&mut self, ctx: &mut Ctx, parts: Vec<(Place, PartitionId, u64, Bytes)>) {
-        let mut topics: Vec<TopicProduceData> = Vec::new();
+        let mut topics: Few<TopicProduceData> = Few::new();
         for ((name, index), id, _, bytes) in &parts {
             if topics.last().is_none_or(|topic| topic.name != name) {
-                topics.push(TopicProduceData { name, topic_id: id.topic, partition_data: Vec::new() });
+                topics.push(TopicProduceData { name, topic_id: id.topic, partition_data: Few::new() });
             }
             let data = PartitionProduceData { index: *index, records: Some(bytes) };
             topics.last_mut().expect("just pushed").partition_data.push(data);

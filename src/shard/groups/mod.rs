@@ -145,7 +145,7 @@ impl Shard {
         }
         let ticket = self.token();
         self.group_calls.pending.insert(ticket, call);
-        for (owner, requests) in by_owner(self.shards, asked) {
+        for (owner, requests) in by_owner(asked) {
             if owner == self.id {
                 self.on_group_requests(now, owner, ticket, requests, effects);
             } else {

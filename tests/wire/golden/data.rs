@@ -187,11 +187,12 @@ fn produce_requests() {
             transactional_id: None,
             acks: -1,
             timeout_ms: 30000,
-            topic_data: vec![TopicProduceData {
+            topic_data: [TopicProduceData {
                 name: "orders",
-                partition_data: vec![PartitionProduceData { index: 0, records: Some(batch) }],
+                partition_data: [PartitionProduceData { index: 0, records: Some(batch) }].into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
         },
     );
     assert_request(
@@ -202,11 +203,12 @@ fn produce_requests() {
             transactional_id: Some("tx"),
             acks: -1,
             timeout_ms: 1500,
-            topic_data: vec![TopicProduceData {
+            topic_data: [TopicProduceData {
                 name: "orders",
-                partition_data: vec![PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }],
+                partition_data: [PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }].into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
         },
     );
     assert_request(
@@ -217,11 +219,12 @@ fn produce_requests() {
             transactional_id: Some("tx"),
             acks: -1,
             timeout_ms: 1500,
-            topic_data: vec![TopicProduceData {
+            topic_data: [TopicProduceData {
                 name: "orders",
-                partition_data: vec![PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }],
+                partition_data: [PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }].into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
         },
     );
     assert_request(
@@ -232,11 +235,12 @@ fn produce_requests() {
             transactional_id: Some("tx"),
             acks: -1,
             timeout_ms: 1500,
-            topic_data: vec![TopicProduceData {
+            topic_data: [TopicProduceData {
                 topic_id: TOPIC_ID,
-                partition_data: vec![PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }],
+                partition_data: [PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }].into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
         },
     );
 }
@@ -247,16 +251,18 @@ fn produce_responses() {
         "0000002e000000070000000100066f726465727300000001000000020006ffffffffffffffffffffffffffffffff00000001",
         3,
         ProduceResponse {
-            responses: vec![TopicProduceResponse {
+            responses: [TopicProduceResponse {
                 name: "orders",
-                partition_responses: vec![PartitionProduceResponse {
+                partition_responses: [PartitionProduceResponse {
                     index: 2,
                     error_code: 6,
                     base_offset: -1,
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             throttle_time_ms: 1,
             ..Default::default()
         },
@@ -266,17 +272,19 @@ fn produce_responses() {
          0000000a00000001",
         7,
         ProduceResponse {
-            responses: vec![TopicProduceResponse {
+            responses: [TopicProduceResponse {
                 name: "orders",
-                partition_responses: vec![PartitionProduceResponse {
+                partition_responses: [PartitionProduceResponse {
                     index: 2,
                     error_code: 6,
                     base_offset: -1,
                     log_start_offset: 10,
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             throttle_time_ms: 1,
             ..Default::default()
         },
@@ -287,9 +295,9 @@ fn produce_responses() {
          000023840000",
         13,
         ProduceResponse {
-            responses: vec![TopicProduceResponse {
+            responses: [TopicProduceResponse {
                 topic_id: TOPIC_ID,
-                partition_responses: vec![PartitionProduceResponse {
+                partition_responses: [PartitionProduceResponse {
                     index: 2,
                     error_code: 6,
                     base_offset: -1,
@@ -301,9 +309,11 @@ fn produce_responses() {
                     error_message: Some("moved"),
                     current_leader: LeaderIdAndEpoch { leader_id: 3, leader_epoch: 8 },
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             throttle_time_ms: 1,
             node_endpoints: vec![NodeEndpoint { node_id: 3, host: "h", port: 9092, rack: None }],
         },
@@ -322,15 +332,17 @@ fn fetch_requests() {
             max_bytes: 52_428_800,
             isolation_level: 1,
             session_epoch: -1,
-            topics: vec![fetch::FetchTopic {
+            topics: [fetch::FetchTopic {
                 topic_id: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
-                partitions: vec![fetch::FetchPartition {
+                partitions: [fetch::FetchPartition {
                     current_leader_epoch: 5,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             ..Default::default()
         },
     );
@@ -343,16 +355,18 @@ fn fetch_requests() {
             min_bytes: 1,
             max_bytes: 52_428_800,
             isolation_level: 1,
-            topics: vec![fetch::FetchTopic {
+            topics: [fetch::FetchTopic {
                 topic: "orders",
-                partitions: vec![fetch::FetchPartition {
+                partitions: [fetch::FetchPartition {
                     partition: 1,
                     fetch_offset: 100,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             ..Default::default()
         },
     );
@@ -368,17 +382,19 @@ fn fetch_requests() {
             isolation_level: 1,
             session_id: 9,
             session_epoch: 2,
-            topics: vec![fetch::FetchTopic {
+            topics: [fetch::FetchTopic {
                 topic: "orders",
-                partitions: vec![fetch::FetchPartition {
+                partitions: [fetch::FetchPartition {
                     partition: 1,
                     current_leader_epoch: 5,
                     fetch_offset: 100,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             forgotten_topics_data: vec![fetch::ForgottenTopic {
                 topic: "old",
                 partitions: vec![3],
@@ -403,9 +419,9 @@ fn fetch_requests() {
             isolation_level: 1,
             session_id: 9,
             session_epoch: 2,
-            topics: vec![fetch::FetchTopic {
+            topics: [fetch::FetchTopic {
                 topic_id: TOPIC_ID,
-                partitions: vec![fetch::FetchPartition {
+                partitions: [fetch::FetchPartition {
                     partition: 1,
                     current_leader_epoch: 5,
                     fetch_offset: 100,
@@ -414,9 +430,11 @@ fn fetch_requests() {
                     high_watermark: 90,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             forgotten_topics_data: vec![fetch::ForgottenTopic {
                 topic_id: TOPIC_ID,
                 partitions: vec![3],
@@ -436,19 +454,21 @@ fn fetch_responses() {
         4,
         FetchResponse {
             throttle_time_ms: 1,
-            responses: vec![fetch::FetchableTopicResponse {
+            responses: [fetch::FetchableTopicResponse {
                 topic: "orders",
-                partitions: vec![fetch::PartitionData {
+                partitions: [fetch::PartitionData {
                     partition_index: 2,
                     error_code: 6,
                     high_watermark: 100,
                     last_stable_offset: 90,
                     aborted_transactions: Some(vec![fetch::AbortedTransaction { producer_id: 4000, first_offset: 85 }]),
-                    records: Records(vec![Bytes::from_static(&[0xaa, 0xbb])]),
+                    records: Records([Bytes::from_static(&[0xaa, 0xbb])].into()),
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             ..Default::default()
         },
     );
@@ -459,9 +479,9 @@ fn fetch_responses() {
         FetchResponse {
             throttle_time_ms: 1,
             session_id: 9,
-            responses: vec![fetch::FetchableTopicResponse {
+            responses: [fetch::FetchableTopicResponse {
                 topic: "orders",
-                partitions: vec![fetch::PartitionData {
+                partitions: [fetch::PartitionData {
                     partition_index: 2,
                     error_code: 6,
                     high_watermark: 100,
@@ -469,11 +489,13 @@ fn fetch_responses() {
                     log_start_offset: 10,
                     preferred_read_replica: 5,
                     aborted_transactions: Some(vec![fetch::AbortedTransaction { producer_id: 4000, first_offset: 85 }]),
-                    records: Records(vec![Bytes::from_static(&[0xaa, 0xbb])]),
+                    records: Records([Bytes::from_static(&[0xaa, 0xbb])].into()),
                     ..Default::default()
-                }],
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             ..Default::default()
         },
     );
@@ -486,9 +508,9 @@ fn fetch_responses() {
         FetchResponse {
             throttle_time_ms: 1,
             session_id: 9,
-            responses: vec![fetch::FetchableTopicResponse {
+            responses: [fetch::FetchableTopicResponse {
                 topic_id: TOPIC_ID,
-                partitions: vec![fetch::PartitionData {
+                partitions: [fetch::PartitionData {
                     partition_index: 2,
                     error_code: 6,
                     high_watermark: 100,
@@ -499,10 +521,12 @@ fn fetch_responses() {
                     snapshot_id: fetch::SnapshotId { end_offset: 70, epoch: 2 },
                     preferred_read_replica: 5,
                     aborted_transactions: Some(vec![fetch::AbortedTransaction { producer_id: 4000, first_offset: 85 }]),
-                    records: Records(vec![Bytes::from_static(&[0xaa, 0xbb])]),
-                }],
+                    records: Records([Bytes::from_static(&[0xaa, 0xbb])].into()),
+                }]
+                .into(),
                 ..Default::default()
-            }],
+            }]
+            .into(),
             node_endpoints: vec![NodeEndpoint { node_id: 3, host: "h", port: 9092, rack: Some("r") }],
             ..Default::default()
         },
