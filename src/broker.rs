@@ -1,13 +1,12 @@
 //! The process: takes its directories, recovers, runs one pinned reactor per core with the mesh between them, and stops
 //! in order when asked. It decides nothing about Kafka.
 
+mod addresses;
 mod directories;
 mod start;
 mod table;
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -20,12 +19,12 @@ use crate::journal::{Journal, JournalLayout};
 use crate::log::RecoveredLog;
 use crate::metadata::{Endpoint, MetadataImage};
 use crate::reactor::{
-    Admission, Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, SocketOptions,
-    Stop, best_method, check_io_uring, check_limits, check_log_dir, check_place, exit_at_once, listen, mesh,
-    probe_commit,
+    Admission, Clock, CommitMethod, CommitProbe, Doorbell, NetLimits, Published, Reactor, ReactorConfig, Stop,
+    best_method, check_io_uring, check_limits, check_log_dir, check_place, exit_at_once, mesh, probe_commit,
 };
 use crate::shard::{OfflineAtStart, Shard, ShardStart};
 use crate::types::{PartitionId, ShardId, Uuid};
+use addresses::{Bound, CoreListeners, advertise, bind};
 use directories::{LogDirs, random_bits};
 
 /// Why the broker does not start, for the operator; exit code 1.
@@ -77,7 +76,7 @@ pub fn serve(config: BrokerConfig, options: &ServeOptions) -> Result<(), StartPr
     let started = start::start(&mut dirs, &config, &cluster_id, shards)?;
     let first_dir = dirs.first().path.clone();
     let (commit_method, probe) = choose_commit_method(&config, &first_dir, &cores)?;
-    let (bound, listeners) = bind(&config.listeners, cores.len(), socket_options(&config))?;
+    let (bound, listeners) = bind(&config, cores.len())?;
     let advertised = advertise(&config, &bound);
 
     let after_crash = started.recovery.after_crash;
@@ -199,83 +198,6 @@ fn choose_commit_method(
             (best.method, Some(best))
         }
     })
-}
-
-fn socket_options(config: &BrokerConfig) -> SocketOptions {
-    SocketOptions {
-        backlog: config.socket_listen_backlog_size,
-        // -1 leaves it to the kernel.
-        send_buffer_bytes: usize::try_from(config.socket_send_buffer_bytes).ok(),
-        receive_buffer_bytes: usize::try_from(config.socket_receive_buffer_bytes).ok(),
-    }
-}
-
-/// The sockets of one core, in the order of `listeners`.
-type CoreListeners = Vec<OwnedFd>;
-
-/// Binds every listener once per core. Returns the addresses as they are now, and the sockets by core.
-fn bind(
-    listeners: &[Listener],
-    cores: usize,
-    options: SocketOptions,
-) -> Result<(Vec<SocketAddr>, Vec<CoreListeners>), StartProblem> {
-    let mut bound = Vec::new();
-    let mut by_core: Vec<CoreListeners> = (0..cores).map(|_| Vec::new()).collect();
-    for listener in listeners {
-        let problem = |error: std::io::Error| {
-            StartProblem(format!(
-                "cannot listen on {listener}: {error}. Another process may hold the port (ss -ltnp shows which), or the \
-                 address is not of this machine (ip address shows them); see listeners"
-            ))
-        };
-        let (address, sockets) = bind_one(listener, cores, options).map_err(problem)?;
-        bound.push(address);
-        by_core.iter_mut().zip(sockets).for_each(|(core, socket)| core.push(socket));
-    }
-    Ok((bound, by_core))
-}
-
-fn bind_one(listener: &Listener, cores: usize, options: SocketOptions) -> std::io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    if listener.host.is_empty() {
-        // Every interface, of both families where there are both.
-        let v6 = listen(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), listener.port), cores, options);
-        return match v6 {
-            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-                listen(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), listener.port), cores, options)
-            }
-            outcome => outcome,
-        };
-    }
-    let mut refusal = std::io::Error::other("the host has no address");
-    for address in (listener.host.as_str(), listener.port).to_socket_addrs()? {
-        match listen(address, cores, options) {
-            Ok(bound) => return Ok(bound),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(refusal)
-}
-
-/// What clients are told: `advertised.listeners`, or the listeners with what the system chose for them.
-fn advertise(config: &BrokerConfig, bound: &[SocketAddr]) -> Vec<Listener> {
-    let own_name = || Some(std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_owned());
-    let ports = config.listeners.iter().zip(bound);
-    let port_of = |name: &str| ports.clone().find(|(listener, _)| listener.name == name).map(|(_, at)| at.port());
-    let advertised =
-        if config.advertised_listeners.is_empty() { &config.listeners } else { &config.advertised_listeners };
-    advertised
-        .iter()
-        .cloned()
-        .map(|mut listener| {
-            if listener.host.is_empty() || listener.host == "0.0.0.0" || listener.host == "::" {
-                listener.host = own_name().unwrap_or_else(|| "localhost".into());
-            }
-            if listener.port == 0 {
-                listener.port = port_of(&listener.name).unwrap_or(0);
-            }
-            listener
-        })
-        .collect()
 }
 
 fn registration(
@@ -553,25 +475,6 @@ mod tests {
         let problem = choose_cores(&Cores::List(vec![8000])).expect_err("nobody has so many");
         assert!(problem.0.contains("gannet.cores=[8000]"), "{}", problem.0);
         assert!(choose_cores(&Cores::Count(u16::MAX)).is_err());
-    }
-
-    #[test]
-    fn what_is_advertised_can_be_connected_to() {
-        let config = BrokerConfig::default();
-        let any = Listener { host: String::new(), port: 0, ..config.listeners[0].clone() };
-        let config = BrokerConfig { listeners: vec![any], ..config };
-        let advertised = advertise(&config, &["[::]:4321".parse().expect("an address")]);
-        assert_eq!(advertised[0].port, 4321);
-        assert!(!advertised[0].host.is_empty() && advertised[0].host != "0.0.0.0");
-    }
-
-    #[test]
-    fn a_port_that_is_taken_is_told_with_its_listener() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let port = taken.local_addr().expect("bound").port();
-        let listener = Listener { port, ..BrokerConfig::default().listeners[0].clone() };
-        let problem = bind(&[listener], 1, SocketOptions::default()).expect_err("taken");
-        assert!(problem.0.contains(&format!("PLAINTEXT://127.0.0.1:{port}")) && problem.0.contains("ss -ltnp"));
     }
 
     #[test]

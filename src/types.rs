@@ -25,6 +25,19 @@ pub type Timestamp = i64;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(pub u16);
 
+impl ShardId {
+    /// Node ids of a broker's cores, where each is a node of its own for clients, stand this far apart: core 3 of broker 7
+    /// is node 300007. Core 0 has the broker's own id.
+    pub const NODE_ID_STEP: BrokerId = 100_000;
+    /// Beyond so many cores the ids would run out.
+    pub const NODES_MAX: u16 = (BrokerId::MAX / ShardId::NODE_ID_STEP) as u16;
+
+    /// The node that this core of a broker is. Saturates where the settings' limits were not kept.
+    pub fn node_of(self, broker: BrokerId) -> BrokerId {
+        broker.saturating_add(i32::from(self.0).saturating_mul(Self::NODE_ID_STEP))
+    }
+}
+
 /// A 128-bit identifier in Kafka's text form: base64url without padding, 22 characters (KIP-516).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Uuid(pub [u8; 16]);

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Bound;
 use super::directories::{LogDir, LogDirs};
 use crate::config::{BrokerConfig, Listener};
 use crate::reactor::{CommitMethod, CommitProbe, mount_of};
+use crate::types::ShardId;
 
 pub struct Facts<'a> {
     pub config: &'a BrokerConfig,
@@ -16,7 +17,7 @@ pub struct Facts<'a> {
     pub dirs: &'a LogDirs,
     pub commit_method: CommitMethod,
     pub probe: Option<CommitProbe>,
-    pub bound: &'a [SocketAddr],
+    pub bound: &'a [Bound],
     pub advertised: &'a [Listener],
     pub partitions: usize,
     pub replayed_bytes: u64,
@@ -69,10 +70,15 @@ impl Facts<'_> {
         let memory = format!("{} ({} a core)", size(per_core * self.cores.len() as u64), size(per_core));
         rows.push(("memory", memory));
         for (listener, bound) in self.config.listeners.iter().zip(self.bound) {
-            let advertised = self.advertised.iter().find(|advertised| advertised.name == listener.name);
-            let advertised =
-                advertised.map_or("not advertised".into(), |advertised| format!("advertised as {advertised}"));
-            rows.push(("listener", format!("{}://{bound}, {advertised}", listener.name)));
+            let mut advertised = self.advertised.iter().filter(|advertised| advertised.name == listener.name);
+            for (core, at) in bound.iter().enumerate() {
+                let node = match self.config.gannet.listener_per_core {
+                    true => format!(", node {}", ShardId(core as u16).node_of(self.config.node_id)),
+                    false => String::new(),
+                };
+                let told = advertised.next().map_or("not advertised".into(), |told| format!("advertised as {told}"));
+                rows.push(("listener", format!("{}://{at}{node}, {told}", listener.name)));
+            }
         }
         let before = match (self.after_crash, self.replayed_bytes) {
             (false, 0) => "nothing to recover".into(),
@@ -142,7 +148,7 @@ mod tests {
             dirs: &dirs,
             commit_method: CommitMethod::Thread,
             probe: None,
-            bound: &["127.0.0.1:9092".parse().expect("an address")],
+            bound: &[vec!["127.0.0.1:9092".parse().expect("an address")]],
             advertised: &config.listeners,
             partitions: 5,
             replayed_bytes: 2048,

@@ -12,6 +12,7 @@ use super::listeners::{self, Listener};
 use super::properties::Properties;
 use super::settings::settings;
 use super::topic::TopicConfig;
+use crate::types::ShardId;
 
 settings! {
     /// All that one broker is told at its start.
@@ -181,7 +182,26 @@ impl BrokerConfig {
             );
             return Err(ConfigError::problem("gannet.memory.bytes", &text, problem));
         }
+        if self.gannet.listener_per_core {
+            self.check_nodes(cores)?;
+        }
         Ok(())
+    }
+
+    /// Each core is a node of its own, with a port for each listener.
+    fn check_nodes(&self, cores: u16) -> Result<(), ConfigError> {
+        let (step, most) = (ShardId::NODE_ID_STEP, ShardId::NODES_MAX);
+        if self.node_id >= step {
+            let problem =
+                format!("with gannet.listener.per.core it must be below {step}: core 1 is node {step} + node.id");
+            return Err(ConfigError::problem("node.id", &self.node_id.to_string(), problem));
+        }
+        if cores > most {
+            let problem = format!("{cores} cores cannot be nodes of their own: at most {most} (gannet.cores)");
+            return Err(ConfigError::problem("gannet.listener.per.core", "true", problem));
+        }
+        listeners::check_ranges("listeners", &self.listeners, cores)?;
+        listeners::check_ranges("advertised.listeners", &self.advertised_listeners, cores)
     }
 
     /// A shard with less could never admit the largest request.

@@ -11,6 +11,8 @@ settings! {
         cluster_id: Option<String> = "gannet.cluster.id" String, None, Any, Medium, [];
         /// Cores to run on, one shard each: all, a count, or a list such as 0,1,4-7.
         cores: Cores = "gannet.cores" String, Some("all"), Any, High, [];
+        /// Each core is a node of its own for clients, at the listener's port plus its number counted from 0: they connect to the core that has the data.
+        listener_per_core: bool = "gannet.listener.per.core" Boolean, Some("false"), Any, Medium, [];
         /// Memory for data over all cores: received requests, the tail that readers share, what is not yet written back. Unset: 512 MiB a core.
         memory_bytes: Option<u64> = "gannet.memory.bytes" Long, None, AtLeast(64 << 20), High, [];
         /// Size of each core's journal, written once at the first start and then used in a circle.

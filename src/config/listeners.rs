@@ -102,9 +102,13 @@ pub(super) fn resolve(
         [] => listeners.iter().map(advertise).collect(),
         _ => advertised.iter().filter(for_clients).cloned().collect(),
     };
-    for listener in &mut advertised {
+    let names: Vec<String> = advertised.iter().map(|listener| listener.name.clone()).collect();
+    for (i, listener) in advertised.iter_mut().enumerate() {
         let text = listener.to_string();
         let refuse = |problem: &str| Err(ConfigError::problem("advertised.listeners", &text, problem));
+        if names[..i].contains(&listener.name) {
+            return refuse("each listener is advertised once");
+        }
         match listeners.iter().find(|other| other.name == listener.name) {
             Some(other) => listener.security_protocol = other.security_protocol,
             None => return refuse("no listener of this name stands in listeners"),
@@ -158,6 +162,33 @@ fn unique(listeners: &[Listener]) -> Result<(), ConfigError> {
         let same_place = |other: &&Listener| other.port == listener.port && other.host == listener.host;
         if listener.port != 0 && earlier.iter().any(|other| same_place(&other)) {
             return refuse("two listeners cannot share host and port");
+        }
+    }
+    Ok(())
+}
+
+/// Where each core has a port of its own: those of a listener begin at its port, must exist, and belong to no other.
+pub(super) fn check_ranges(key: &str, listeners: &[Listener], cores: u16) -> Result<(), ConfigError> {
+    let last = |listener: &Listener| u32::from(listener.port) + u32::from(cores) - 1;
+    for (i, listener) in listeners.iter().enumerate().filter(|(_, listener)| listener.port != 0) {
+        let (first, last_own) = (listener.port, last(listener));
+        let refuse = |problem| Err(ConfigError::problem(key, &listener.to_string(), problem));
+        if last_own > u32::from(u16::MAX) {
+            return refuse(format!(
+                "with gannet.listener.per.core {cores} cores need the ports {first} to {last_own}, and the last there is is \
+                 65535"
+            ));
+        }
+        let is_any = |host: &str| matches!(host, "" | "0.0.0.0" | "::");
+        let same_host = |other: &Listener| other.host == listener.host || is_any(&other.host) || is_any(&listener.host);
+        let overlaps = |other: &&Listener| {
+            same_host(other) && other.port != 0 && u32::from(other.port) <= last_own && u32::from(first) <= last(other)
+        };
+        if let Some(other) = listeners[..i].iter().find(overlaps) {
+            return refuse(format!(
+                "with gannet.listener.per.core each listener needs {cores} ports in a row, here {first} to {last_own}, and \
+                 {other} has some of them"
+            ));
         }
     }
     Ok(())

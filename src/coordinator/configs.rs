@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::controller::{Controller, ControllerDecision};
 use super::{ControllerReply, Decision, Refusal, check_topic_name};
-use crate::config::{self, BrokerConfig, ClientMetricsSettings, ConfigError, GroupSettings, Key, TopicConfig};
+use crate::config::{self, ClientMetricsSettings, ConfigError, GroupSettings, Key, TopicConfig};
 use crate::error_code::ErrorCode;
 use crate::metadata::{ConfigRecord, ConfigResource, MetadataImage, MetadataRecord};
 use crate::types::{Map, Set};
@@ -75,7 +75,7 @@ impl Controller {
 /// The records of one resource's change.
 fn decide(image: &MetadataImage, change: &ConfigChange) -> Result<Vec<MetadataRecord>, Refusal> {
     check_operations(change)?;
-    let resource = resource(image.config(), change)?;
+    let resource = resource(image, change)?;
     let present = image.configs_of(&resource).cloned().unwrap_or_default();
     let mut wanted = if change.replaces_all { BTreeMap::new() } else { present.clone() };
     for operation in &change.operations {
@@ -115,7 +115,7 @@ fn check_operations(change: &ConfigChange) -> Result<(), Refusal> {
     }
 }
 
-fn resource(broker: &BrokerConfig, change: &ConfigChange) -> Result<ConfigResource, Refusal> {
+fn resource(image: &MetadataImage, change: &ConfigChange) -> Result<ConfigResource, Refusal> {
     let name = &*change.resource_name;
     let named = |resource: fn(Arc<str>) -> ConfigResource, if_empty: &str| match name {
         "" => Err(invalid(if_empty)),
@@ -128,8 +128,10 @@ fn resource(broker: &BrokerConfig, change: &ConfigChange) -> Result<ConfigResour
         ConfigResource::BROKER if name.is_empty() => Ok(ConfigResource::Broker(None)),
         ConfigResource::BROKER => {
             let id = name.parse().map_err(|_| invalid(format!("Node id must be an integer, but it is: {name}")))?;
-            match broker.node_id {
-                own if own == id => Ok(ConfigResource::Broker(Some(id))),
+            // The cores of a broker have its settings.
+            let broker = image.broker_of_node(id).map_or(id, |broker| broker.id);
+            match image.config().node_id {
+                own if own == broker => Ok(ConfigResource::Broker(Some(own))),
                 own => Err(invalid(format!("Unexpected broker id, expected {own}, but received {name}"))),
             }
         }

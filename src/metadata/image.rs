@@ -42,6 +42,7 @@ pub struct Broker {
     pub incarnation: Uuid,
     /// Offset of its registration in the metadata log.
     pub epoch: i64,
+    /// Several of one listener: each core has its own.
     pub endpoints: Vec<Endpoint>,
     pub rack: Option<Arc<str>>,
     /// Registered, but may lead nothing.
@@ -49,9 +50,15 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Where clients of this listener reach the broker.
+    /// Where clients of this listener reach the broker: at one address or, where each core has its own, at so many as there
+    /// are cores, in their order.
+    pub fn endpoints_of(&self, listener: &str) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(move |endpoint| &*endpoint.listener == listener)
+    }
+
+    /// The address of the broker's first core, which is the one that decides for the cluster.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
-        self.endpoints.iter().find(|endpoint| &*endpoint.listener == listener)
+        self.endpoints_of(listener).next()
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod codec;
 mod image;
+mod nodes;
 mod record;
 
 pub use codec::RecordError;
 pub use image::{Broker, ImageError, MetadataImage, Partition, Topic};
+pub use nodes::{Node, Nodes};
 pub use record::{
     BrokerRecord, ConfigRecord, ConfigResource, Endpoint, FeatureRecord, MetadataRecord, PartitionRecord, QuotaEntity,
     QuotaName, QuotaRecord, TopicRecord,

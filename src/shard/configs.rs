@@ -17,7 +17,7 @@ use crate::protocol::{
     AlterConfigsRequest, AlterConfigsResponse, ApiKey, DecodeError, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse, Reader, alter_configs, incremental_alter_configs,
 };
-use crate::types::Time;
+use crate::types::{BrokerId, Time};
 
 impl Shard {
     pub(super) fn on_describe_configs(
@@ -64,7 +64,7 @@ impl Shard {
             },
             ConfigResource::BROKER if name.is_empty() => Ok(config::describe_dynamic_defaults(&self.config)),
             ConfigResource::BROKER => match name.parse::<i32>() {
-                Ok(id) if id == self.config.node_id => Ok(config::describe_broker(&self.config)),
+                Ok(id) if self.is_own_node(id) => Ok(config::describe_broker(&self.config)),
                 Ok(_) => {
                     let own = self.config.node_id;
                     invalid(&format!("Unexpected broker id, expected {own} or empty string, but received {name}"))
@@ -84,6 +84,10 @@ impl Shard {
             BROKER_LOGGER => invalid(LOGGERS),
             other => invalid(&format!("Unsupported resource type: {other}")),
         }
+    }
+
+    fn is_own_node(&self, id: BrokerId) -> bool {
+        self.image.broker_of_node(id).map_or(id, |broker| broker.id) == self.config.node_id
     }
 
     pub(super) fn on_list_config_resources(

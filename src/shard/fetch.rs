@@ -10,7 +10,7 @@ use crate::error_code::ErrorCode;
 use crate::metadata::MetadataImage;
 use crate::protocol::fetch::*;
 use crate::protocol::{DecodeError, LeaderIdAndEpoch, Reader, Records};
-use crate::types::{Few, Map, PartitionId, ShardId, Time, TopicId};
+use crate::types::{BrokerId, Few, Map, PartitionId, ShardId, Time, TopicId};
 
 #[derive(Default)]
 pub(super) struct Fetches {
@@ -240,7 +240,9 @@ impl Shard {
         if !incremental {
             results.sort_unstable_by_key(|result| result.part);
         }
-        let node_id = self.config.node_id;
+        let image = self.image.clone();
+        let has_fenced = results.iter().any(tells_leader);
+        let nodes = has_fenced.then(|| image.nodes(self.listener_of(caller)));
         let mut left = pending.max_bytes;
         // Names outlive the session's borrow: topics are few, partitions many.
         let mut responses: Few<(Arc<str>, TopicId, Few<PartitionData>)> = Few::new();
@@ -266,7 +268,9 @@ impl Shard {
             if result.error_code == ErrorCode::None {
                 partition.told = Some(state);
             }
-            let data = partition_data(partition.index, &result, records, pending.read_committed, node_id);
+            let id = PartitionId { topic: partition.topic_id, index: partition.index };
+            let leader_id = nodes.as_ref().map_or(-1, |nodes| nodes.of(self.config.node_id, id));
+            let data = partition_data(partition.index, &result, records, pending.read_committed, leader_id);
             match responses.last_mut() {
                 Some((topic, id, partitions)) if *topic == partition.topic && *id == partition.topic_id => {
                     partitions.push(data);
@@ -355,14 +359,18 @@ fn fetch_part(place: u32, asked: &SessionPartition) -> FetchPart {
     }
 }
 
+/// The client has an old idea of the leader.
+fn tells_leader(result: &FetchResult) -> bool {
+    matches!(result.error_code, ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower)
+}
+
 fn partition_data(
     partition_index: i32,
     result: &FetchResult,
     records: Few<bytes::Bytes>,
     read_committed: bool,
-    node_id: i32,
+    leader_id: BrokerId,
 ) -> PartitionData {
-    let fenced = matches!(result.error_code, ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower);
     let (epoch, end_offset) = result.diverging_epoch.unwrap_or((-1, -1));
     PartitionData {
         partition_index,
@@ -371,8 +379,8 @@ fn partition_data(
         last_stable_offset: result.last_stable_offset,
         log_start_offset: result.log_start_offset,
         diverging_epoch: EpochEndOffset { epoch, end_offset },
-        current_leader: match fenced {
-            true => LeaderIdAndEpoch { leader_id: node_id, leader_epoch: result.leader_epoch },
+        current_leader: match tells_leader(result) {
+            true => LeaderIdAndEpoch { leader_id, leader_epoch: result.leader_epoch },
             false => LeaderIdAndEpoch::default(),
         },
         aborted_transactions: read_committed.then(Vec::new),

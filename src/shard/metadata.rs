@@ -6,12 +6,12 @@ use super::offline::Offline;
 use super::{Effect, Shard};
 use crate::coordinator::check_topic_name;
 use crate::error_code::ErrorCode;
-use crate::metadata::{Broker, MetadataImage, Topic};
+use crate::metadata::{MetadataImage, Node, Nodes, Topic};
 use crate::protocol::describe_cluster::*;
 use crate::protocol::describe_topic_partitions::*;
 use crate::protocol::metadata::*;
 use crate::protocol::{DecodeError, Reader};
-use crate::types::{PartitionId, Time, TopicId, Uuid};
+use crate::types::{BrokerId, PartitionId, Time, TopicId, Uuid};
 
 /// The topics one Metadata request asks for, owned so that the question can wait for their creation.
 #[derive(Clone, Debug)]
@@ -24,6 +24,22 @@ pub(super) enum WantedTopics {
 pub(super) struct WantedTopic {
     pub name: Option<String>,
     pub id: TopicId,
+}
+
+/// The facts as clients of one listener are told them.
+#[derive(Clone, Copy)]
+struct Told<'i, 's> {
+    image: &'i MetadataImage,
+    nodes: &'s Nodes<'i>,
+    offline: &'s Offline,
+}
+
+/// A partition's replicas as nodes.
+struct Replicas {
+    leader: Option<BrokerId>,
+    replicas: Vec<BrokerId>,
+    isr: Vec<BrokerId>,
+    offline: Vec<BrokerId>,
 }
 
 /// First version in which a topic may be asked for by its id.
@@ -71,22 +87,18 @@ impl Shard {
 
     pub(super) fn answer_metadata(&mut self, caller: Caller, wanted: &WantedTopics, effects: &mut Vec<Effect>) {
         let image = self.image.clone();
-        let listener = self.listener_of(caller);
+        let nodes = image.nodes(self.listener_of(caller));
+        let told = Told { image: &image, nodes: &nodes, offline: &self.offline };
         let version = caller.api_version;
         let topics = match wanted {
-            WantedTopics::All => image.topics().map(|topic| topic_metadata(topic, &self.offline)).collect(),
-            WantedTopics::Named(topics) => {
-                topics.iter().map(|wanted| wanted_topic(&image, &self.offline, wanted, version)).collect()
-            }
+            WantedTopics::All => image.topics().map(|topic| told.topic(topic)).collect(),
+            WantedTopics::Named(topics) => topics.iter().map(|wanted| told.wanted(wanted, version)).collect(),
         };
-        let brokers = image.brokers().filter_map(|broker| {
-            let endpoint = broker.endpoint(&listener)?;
-            Some(MetadataResponseBroker {
-                node_id: broker.id,
-                host: &endpoint.host,
-                port: i32::from(endpoint.port),
-                rack: broker.rack.as_deref(),
-            })
+        let brokers = nodes.iter().map(|node| MetadataResponseBroker {
+            node_id: node.id,
+            host: &node.endpoint.host,
+            port: i32::from(node.endpoint.port),
+            rack: node.broker.rack.as_deref(),
         });
         let response = MetadataResponse {
             brokers: brokers.collect(),
@@ -106,7 +118,7 @@ impl Shard {
     ) -> Result<(), DecodeError> {
         let request = DescribeClusterRequest::decode(&mut Reader::new(body), caller.api_version)?;
         let image = self.image.clone();
-        let listener = self.listener_of(caller);
+        let nodes = image.nodes(self.listener_of(caller));
         let mut response = DescribeClusterResponse {
             cluster_id: image.cluster_id(),
             controller_id: self.config.node_id,
@@ -114,7 +126,7 @@ impl Shard {
             ..Default::default()
         };
         if request.endpoint_type == 1 {
-            response.brokers = image.brokers().filter_map(|broker| described(broker, &listener)).collect();
+            response.brokers = nodes.iter().map(described).collect();
         } else {
             response.error_code = ErrorCode::MismatchedEndpointType.code();
             response.error_message = Some("this is a broker's endpoint: ask for brokers, not for controllers");
@@ -131,6 +143,8 @@ impl Shard {
     ) -> Result<(), DecodeError> {
         let request = DescribeTopicPartitionsRequest::decode(&mut Reader::new(body), caller.api_version)?;
         let image = self.image.clone();
+        let nodes = image.nodes(self.listener_of(caller));
+        let told = Told { image: &image, nodes: &nodes, offline: &self.offline };
         let limit = request.response_partition_limit.clamp(1, self.config.max_request_partition_size_limit) as usize;
         let mut names: Vec<&str> = request.topics.iter().map(|topic| topic.name).collect();
         if names.is_empty() {
@@ -161,10 +175,7 @@ impl Shard {
                 name: Some(&topic.name),
                 topic_id: topic.id,
                 is_internal: is_internal_topic(&topic.name),
-                partitions: partitions
-                    .into_iter()
-                    .map(|(index, state)| described_partition(topic, index, state, &self.offline))
-                    .collect(),
+                partitions: partitions.into_iter().map(|(index, state)| told.described(topic, index, state)).collect(),
                 ..Default::default()
             });
             if next < topic.partitions.len() {
@@ -177,94 +188,101 @@ impl Shard {
     }
 
     /// The name of the listener that the client came through: it is told the addresses of the same.
-    pub(super) fn listener_of(&self, caller: Caller) -> String {
+    pub(super) fn listener_of(&self, caller: Caller) -> &str {
         let index = self.connections.get(&caller.connection).map_or(0, |connection| connection.listener);
         let listener = self.config.listeners.get(usize::from(index)).or(self.config.listeners.first());
-        listener.map(|listener| listener.name.clone()).unwrap_or_default()
+        listener.map_or("", |listener| &listener.name)
     }
 }
 
-fn wanted_topic<'a>(
-    image: &'a MetadataImage,
-    offline: &Offline,
-    wanted: &'a WantedTopic,
-    version: i16,
-) -> MetadataResponseTopic<'a> {
-    let unknown = |error_code: ErrorCode| MetadataResponseTopic {
-        error_code: error_code.code(),
-        name: wanted.name.as_deref(),
-        topic_id: wanted.id,
-        ..Default::default()
-    };
-    match &wanted.name {
-        Some(name) => match image.topic(name) {
-            Some(topic) => topic_metadata(topic, offline),
-            None if check_topic_name(name).is_err() => unknown(ErrorCode::InvalidTopicException),
-            None => MetadataResponseTopic { topic_id: Uuid::ZERO, ..unknown(ErrorCode::UnknownTopicOrPartition) },
-        },
-        None if version < BY_ID_FROM_VERSION => unknown(ErrorCode::InvalidRequest),
-        None => match image.topic_by_id(wanted.id) {
-            Some(topic) => topic_metadata(topic, offline),
-            None => unknown(ErrorCode::UnknownTopicId),
-        },
+impl<'i> Told<'i, '_> {
+    fn wanted(self, wanted: &'i WantedTopic, version: i16) -> MetadataResponseTopic<'i> {
+        let unknown = |error_code: ErrorCode| MetadataResponseTopic {
+            error_code: error_code.code(),
+            name: wanted.name.as_deref(),
+            topic_id: wanted.id,
+            ..Default::default()
+        };
+        match &wanted.name {
+            Some(name) => match self.image.topic(name) {
+                Some(topic) => self.topic(topic),
+                None if check_topic_name(name).is_err() => unknown(ErrorCode::InvalidTopicException),
+                None => MetadataResponseTopic { topic_id: Uuid::ZERO, ..unknown(ErrorCode::UnknownTopicOrPartition) },
+            },
+            None if version < BY_ID_FROM_VERSION => unknown(ErrorCode::InvalidRequest),
+            None => match self.image.topic_by_id(wanted.id) {
+                Some(topic) => self.topic(topic),
+                None => unknown(ErrorCode::UnknownTopicId),
+            },
+        }
     }
-}
 
-fn topic_metadata<'a>(topic: &'a Topic, offline: &Offline) -> MetadataResponseTopic<'a> {
-    let partition = |(index, state): (usize, &crate::metadata::Partition)| {
+    fn topic(self, topic: &'i Topic) -> MetadataResponseTopic<'i> {
+        let partition = |(index, state): (usize, &crate::metadata::Partition)| {
+            let id = PartitionId { topic: topic.id, index: index as i32 };
+            let Replicas { leader, replicas, isr, offline } = self.replicas(id, state);
+            MetadataResponsePartition {
+                error_code: leader_error(leader).code(),
+                partition_index: id.index,
+                leader_id: leader.unwrap_or(-1),
+                leader_epoch: state.leader_epoch,
+                replica_nodes: replicas,
+                isr_nodes: isr,
+                offline_replicas: offline,
+            }
+        };
+        MetadataResponseTopic {
+            name: Some(&topic.name),
+            topic_id: topic.id,
+            is_internal: is_internal_topic(&topic.name),
+            partitions: topic.partitions.iter().enumerate().map(partition).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn described(
+        self,
+        topic: &Topic,
+        index: usize,
+        state: &crate::metadata::Partition,
+    ) -> DescribeTopicPartitionsResponsePartition {
         let id = PartitionId { topic: topic.id, index: index as i32 };
-        let leader = offline.leader_of(id, state);
-        MetadataResponsePartition {
+        let Replicas { leader, replicas, isr, offline } = self.replicas(id, state);
+        DescribeTopicPartitionsResponsePartition {
             error_code: leader_error(leader).code(),
             partition_index: id.index,
             leader_id: leader.unwrap_or(-1),
             leader_epoch: state.leader_epoch,
-            replica_nodes: state.replicas.to_vec(),
-            isr_nodes: state.isr.to_vec(),
-            offline_replicas: offline.replicas_of(id, state),
+            replica_nodes: replicas,
+            isr_nodes: isr,
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            offline_replicas: offline,
         }
-    };
-    MetadataResponseTopic {
-        name: Some(&topic.name),
-        topic_id: topic.id,
-        is_internal: is_internal_topic(&topic.name),
-        partitions: topic.partitions.iter().enumerate().map(partition).collect(),
-        ..Default::default()
+    }
+
+    fn replicas(self, id: PartitionId, state: &crate::metadata::Partition) -> Replicas {
+        let node = |broker: &BrokerId| self.nodes.of(*broker, id);
+        let nodes = |brokers: &[BrokerId]| brokers.iter().map(node).collect();
+        Replicas {
+            leader: self.offline.leader_of(id, state).as_ref().map(node),
+            replicas: nodes(&state.replicas),
+            isr: nodes(&state.isr),
+            offline: nodes(&self.offline.replicas_of(id, state)),
+        }
     }
 }
 
-fn described_partition(
-    topic: &Topic,
-    index: usize,
-    state: &crate::metadata::Partition,
-    offline: &Offline,
-) -> DescribeTopicPartitionsResponsePartition {
-    let id = PartitionId { topic: topic.id, index: index as i32 };
-    let leader = offline.leader_of(id, state);
-    DescribeTopicPartitionsResponsePartition {
-        error_code: leader_error(leader).code(),
-        partition_index: id.index,
-        leader_id: leader.unwrap_or(-1),
-        leader_epoch: state.leader_epoch,
-        replica_nodes: state.replicas.to_vec(),
-        isr_nodes: state.isr.to_vec(),
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        offline_replicas: offline.replicas_of(id, state),
-    }
-}
-
-fn leader_error(leader: Option<i32>) -> ErrorCode {
+fn leader_error(leader: Option<BrokerId>) -> ErrorCode {
     if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable }
 }
 
-fn described<'a>(broker: &'a Broker, listener: &str) -> Option<DescribeClusterBroker<'a>> {
-    let endpoint = broker.endpoint(listener)?;
-    Some(DescribeClusterBroker {
-        broker_id: broker.id,
-        host: &endpoint.host,
-        port: i32::from(endpoint.port),
-        rack: broker.rack.as_deref(),
-        is_fenced: broker.fenced,
-    })
+fn described<'a>(node: &Node<'a>) -> DescribeClusterBroker<'a> {
+    DescribeClusterBroker {
+        broker_id: node.id,
+        host: &node.endpoint.host,
+        port: i32::from(node.endpoint.port),
+        rack: node.broker.rack.as_deref(),
+        is_fenced: node.broker.fenced,
+    }
 }

@@ -347,6 +347,11 @@ impl Shard {
         self.set_timer(now.after_ms(EXPIRE_PRODUCERS_INTERVAL_MS), Timer::ExpireProducers);
     }
 
+    /// To clients this core alone is a node; they come to it for what it owns, and to others for the rest.
+    fn is_node(&self) -> bool {
+        self.config.gannet.listener_per_core
+    }
+
     fn owner_of(&self, id: PartitionId) -> ShardId {
         id.owner(self.shards)
     }

@@ -20,7 +20,7 @@ impl Shard {
     ) -> Result<(), DecodeError> {
         let request = DescribeQuorumRequest::decode(&mut Reader::new(body), caller.api_version)?;
         let image = self.image.clone();
-        let listener = self.listener_of(caller);
+        let listener = self.listener_of(caller).to_owned();
         let high_watermark = image.version() as i64;
         let itself = ReplicaState {
             replica_id: self.config.node_id,

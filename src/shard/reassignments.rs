@@ -6,7 +6,7 @@ use super::connection::Caller;
 use super::offline::Offline;
 use super::{Effect, Shard};
 use crate::error_code::ErrorCode;
-use crate::metadata::MetadataImage;
+use crate::metadata::{MetadataImage, Nodes};
 use crate::protocol::alter_partition_reassignments::*;
 use crate::protocol::elect_leaders::*;
 use crate::protocol::list_partition_reassignments::*;
@@ -73,10 +73,11 @@ impl Shard {
         let request = AlterPartitionReassignmentsRequest::decode(&mut Reader::new(body), caller.api_version)?;
         let image = self.image.clone();
         let may_change = request.allow_replication_factor_change;
+        let nodes = image.nodes(self.listener_of(caller));
         let mut outcomes = Vec::new();
         for topic in &request.topics {
             for partition in &topic.partitions {
-                outcomes.push(reassign(&image, topic.name, partition, may_change).err());
+                outcomes.push(reassign(&image, &nodes, topic.name, partition, may_change).err());
             }
         }
         let mut told = outcomes.iter();
@@ -138,6 +139,7 @@ fn elect(image: &MetadataImage, offline: &Offline, election_type: i8, name: &str
 /// Whether the partition has these replicas already; no other can be given to it.
 fn reassign(
     image: &MetadataImage,
+    nodes: &Nodes<'_>,
     name: &str,
     wanted: &ReassignablePartition,
     may_change_count: bool,
@@ -158,8 +160,10 @@ fn reassign(
         let message = format!("The replication factor is changed from {present} to {wanted}");
         return Err((ErrorCode::InvalidReplicationFactor, message));
     }
-    if **replicas != *state.replicas {
-        let message = format!("Partition {name}-{index} stays on {:?}: replicas are not moved yet.", state.replicas);
+    let id = PartitionId { topic: topic.id, index };
+    let present: Vec<_> = state.replicas.iter().map(|broker| nodes.of(*broker, id)).collect();
+    if *replicas != present {
+        let message = format!("Partition {name}-{index} stays on {present:?}: replicas are not moved yet.");
         return Err((ErrorCode::InvalidReplicaAssignment, message));
     }
     Ok(())
@@ -172,7 +176,7 @@ fn check_assignment(image: &MetadataImage, replicas: &[BrokerId]) -> Result<(), 
     let mut sorted = replicas.to_vec();
     sorted.sort_unstable();
     for (place, broker) in sorted.iter().enumerate() {
-        if image.broker(*broker).is_none() {
+        if image.broker_of_node(*broker).is_none() {
             return Err(format!(
                 "The manual partition assignment includes broker {broker}, but no such broker is registered."
             ));

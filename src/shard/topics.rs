@@ -15,7 +15,7 @@ use crate::protocol::create_partitions::*;
 use crate::protocol::create_topics::*;
 use crate::protocol::delete_topics::*;
 use crate::protocol::{DecodeError, InitProducerIdRequest, InitProducerIdResponse, Reader};
-use crate::types::{Map, ProducerEpoch, ProducerId, Time};
+use crate::types::{BrokerId, Map, ProducerEpoch, ProducerId, Time};
 
 #[derive(Default)]
 pub(super) struct TopicCalls {
@@ -48,7 +48,11 @@ impl Shard {
             name: topic.name.to_owned(),
             partitions: topic.num_partitions,
             replication_factor: topic.replication_factor,
-            assignments: topic.assignments.iter().map(|a| (a.partition_index, a.broker_ids.clone())).collect(),
+            assignments: topic
+                .assignments
+                .iter()
+                .map(|a| (a.partition_index, self.brokers_of(&a.broker_ids)))
+                .collect(),
             configs: topic.configs.iter().map(|c| (c.name.to_owned(), c.value.map(str::to_owned))).collect(),
         });
         let request =
@@ -89,12 +93,17 @@ impl Shard {
             assignments: topic
                 .assignments
                 .as_ref()
-                .map(|assignments| assignments.iter().map(|assignment| assignment.broker_ids.clone()).collect()),
+                .map(|assignments| assignments.iter().map(|a| self.brokers_of(&a.broker_ids)).collect()),
         });
         let (topics, validate_only) = (topics.collect(), request.validate_only);
         let request = ControllerRequest::CreatePartitions { topics, validate_only };
         self.ask_controller(now, caller, request, effects);
         Ok(())
+    }
+
+    /// A place for a replica is a broker; which of its cores owns the partition is not for clients to choose.
+    fn brokers_of(&self, nodes: &[BrokerId]) -> Vec<BrokerId> {
+        nodes.iter().map(|id| self.image.broker_of_node(*id).map_or(*id, |broker| broker.id)).collect()
     }
 
     /// A client named topics that do not exist, and `auto.create.topics.enable` lets that create them.

@@ -22,7 +22,7 @@ use crate::types::{PartitionId, Time, TopicId};
 const NOT_FOUND_FROM_VERSION: i16 = 6;
 
 impl Shard {
-    /// Asks every partition that this broker leads.
+    /// Asks every partition that this node leads: clients put the answers of all nodes together.
     pub(in crate::shard) fn on_list_groups(
         &mut self,
         now: Time,
@@ -36,7 +36,8 @@ impl Shard {
         let topic = self.image.topic(OFFSETS_TOPIC);
         let partitions = topic.map_or(0, |topic| topic.partitions.len() as i32);
         let partitions = (0..partitions).filter_map(|index| Some(PartitionId { topic: topic?.id, index }));
-        let led = partitions.filter(|partition| self.leads(*partition));
+        let is_here = |partition: PartitionId| !self.is_node() || self.owner_of(partition) == self.id;
+        let led = partitions.filter(|partition| self.leads(*partition) && is_here(*partition));
         let requests = led.map(|partition| (Some(partition), GroupRequest::List(filter.clone()))).collect();
         self.call_partitions(now, caller, Shape::List, requests, effects);
         Ok(())

@@ -1,4 +1,4 @@
-//! FindCoordinator: which broker coordinates a group. The first one to ask brings `__consumer_offsets` into being.
+//! FindCoordinator: which node coordinates a group. The first one to ask brings `__consumer_offsets` into being.
 
 use super::{OFFSETS_TOPIC, PartitionId, partition_of_group};
 use crate::coordinator::{ControllerRequest, NewTopic};
@@ -120,10 +120,10 @@ impl Shard {
         let index = partition_of_group(key, topic.partitions.len() as i32);
         let id = PartitionId { topic: topic.id, index };
         let leader = self.image.partition(id).and_then(|state| self.offline.leader_of(id, state));
-        let leader = leader.and_then(|leader| self.image.broker(leader));
         let leader = leader.ok_or(unavailable("the group's partition of __consumer_offsets has no leader"))?;
-        let endpoint = leader.endpoint(&self.listener_of(caller));
-        let endpoint = endpoint.ok_or(unavailable("the coordinator has no listener of this name"))?;
-        Ok(Found { node_id: leader.id, host: endpoint.host.to_string(), port: i32::from(endpoint.port) })
+        let nodes = self.image.nodes(self.listener_of(caller));
+        let node = nodes.get(nodes.of(leader, id));
+        let node = node.ok_or(unavailable("the coordinator has no listener of this name"))?;
+        Ok(Found { node_id: node.id, host: node.endpoint.host.to_string(), port: i32::from(node.endpoint.port) })
     }
 }
