@@ -501,4 +501,15 @@ mod tests {
         let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
         assert!(twice.is_empty(), "{twice:?}");
     }
+
+    #[test]
+    fn cores_are_nodes_only_where_their_ids_clash_with_no_other_brokers() {
+        let per_core = |text: &str| config(&format!("gannet.listener.per.core=true\n{text}"));
+        assert_eq!(per_core("node.id=99999").check_cores(4), Ok(()));
+        let problem = per_core("node.id=100000").check_cores(4).expect_err("core 1 of broker 0 has this id");
+        assert!(problem.to_string().contains("below 100000"), "{problem}");
+        assert!(per_core("listeners=PLAINTEXT://:65535").check_cores(2).is_err());
+        assert!(per_core("advertised.listeners=PLAINTEXT://a:65535").check_cores(2).is_err());
+        assert_eq!(config("node.id=100000\nlisteners=PLAINTEXT://:65535").check_cores(2), Ok(()));
+    }
 }

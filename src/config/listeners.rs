@@ -244,6 +244,33 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_is_advertised_once() {
+        assert!(refused("PLAINTEXT://:1", Some("PLAINTEXT://a:1,PLAINTEXT://b:1"), "").contains("once"));
+    }
+
+    #[test]
+    fn where_each_core_has_a_port_they_must_exist_and_be_free() {
+        let check = |listeners: &str, cores| check_ranges("listeners", &of(listeners), cores);
+        for (listeners, cores) in [
+            ("PLAINTEXT://:65532", 4),
+            ("A://:0,B://:0", 100),
+            ("A://:9092,B://:9096", 4),
+            ("A://:9096,B://:9092", 4),
+            ("A://10.0.0.1:9092,B://10.0.0.2:9092", 4),
+        ] {
+            assert_eq!(check(listeners, cores), Ok(()), "{listeners}");
+        }
+        let refused = |listeners: &str| check(listeners, 4).expect_err("too little room").to_string();
+        assert!(refused("PLAINTEXT://:65533").contains("4 cores need the ports 65533 to 65536"));
+        for listeners in
+            ["A://:9092,B://:9095", "A://:9095,B://:9092", "A://10.0.0.1:9092,B://:9092", "A://:9092,B://[::1]:9093"]
+        {
+            let problem = refused(listeners);
+            assert!(problem.contains("has some of them"), "{problem}");
+        }
+    }
+
+    #[test]
     fn a_kafka_file_with_a_controller_listener_works() {
         let listeners = of("PLAINTEXT://:9092,CONTROLLER://:9093");
         let endpoints =

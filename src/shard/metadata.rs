@@ -28,7 +28,7 @@ pub(super) struct WantedTopic {
 
 /// The facts as clients of one listener are told them.
 #[derive(Clone, Copy)]
-struct Told<'i, 's> {
+struct View<'i, 's> {
     image: &'i MetadataImage,
     nodes: &'s Nodes<'i>,
     offline: &'s Offline,
@@ -88,11 +88,11 @@ impl Shard {
     pub(super) fn answer_metadata(&mut self, caller: Caller, wanted: &WantedTopics, effects: &mut Vec<Effect>) {
         let image = self.image.clone();
         let nodes = image.nodes(self.listener_of(caller));
-        let told = Told { image: &image, nodes: &nodes, offline: &self.offline };
+        let view = View { image: &image, nodes: &nodes, offline: &self.offline };
         let version = caller.api_version;
         let topics = match wanted {
-            WantedTopics::All => image.topics().map(|topic| told.topic(topic)).collect(),
-            WantedTopics::Named(topics) => topics.iter().map(|wanted| told.wanted(wanted, version)).collect(),
+            WantedTopics::All => image.topics().map(|topic| view.topic(topic)).collect(),
+            WantedTopics::Named(topics) => topics.iter().map(|wanted| view.wanted(wanted, version)).collect(),
         };
         let brokers = nodes.iter().map(|node| MetadataResponseBroker {
             node_id: node.id,
@@ -144,7 +144,7 @@ impl Shard {
         let request = DescribeTopicPartitionsRequest::decode(&mut Reader::new(body), caller.api_version)?;
         let image = self.image.clone();
         let nodes = image.nodes(self.listener_of(caller));
-        let told = Told { image: &image, nodes: &nodes, offline: &self.offline };
+        let view = View { image: &image, nodes: &nodes, offline: &self.offline };
         let limit = request.response_partition_limit.clamp(1, self.config.max_request_partition_size_limit) as usize;
         let mut names: Vec<&str> = request.topics.iter().map(|topic| topic.name).collect();
         if names.is_empty() {
@@ -175,7 +175,7 @@ impl Shard {
                 name: Some(&topic.name),
                 topic_id: topic.id,
                 is_internal: is_internal_topic(&topic.name),
-                partitions: partitions.into_iter().map(|(index, state)| told.described(topic, index, state)).collect(),
+                partitions: partitions.into_iter().map(|(index, state)| view.described(topic, index, state)).collect(),
                 ..Default::default()
             });
             if next < topic.partitions.len() {
@@ -195,7 +195,7 @@ impl Shard {
     }
 }
 
-impl<'i> Told<'i, '_> {
+impl<'i> View<'i, '_> {
     fn wanted(self, wanted: &'i WantedTopic, version: i16) -> MetadataResponseTopic<'i> {
         let unknown = |error_code: ErrorCode| MetadataResponseTopic {
             error_code: error_code.code(),

@@ -31,6 +31,15 @@ impl Broker {
         Broker::start_in(&directory, overrides, Some(keep))
     }
 
+    /// At a port of the test's choice.
+    pub fn start_at(port: u16, overrides: &[&str]) -> Broker {
+        let keep = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test");
+        let directory = keep.path().to_path_buf();
+        let mut broker = Broker::idle(&directory, port, overrides, Some(keep));
+        broker.restart();
+        broker
+    }
+
     /// With something done to the process before it begins.
     pub fn start_as(overrides: &[&str], prepare: fn(&mut Command)) -> Broker {
         let keep = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test");

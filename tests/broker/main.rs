@@ -8,5 +8,6 @@ mod directories;
 mod fixture;
 mod groups;
 mod hostile;
+mod per_core;
 mod quotas;
 mod start;

@@ -128,6 +128,16 @@ pub struct Told {
 /// Reads a Metadata response and holds it against what was acknowledged before it was asked for.
 pub fn told<Ask>(ctx: &mut Ctx, asked: &Asked<Ask>, frame: &[u8]) -> Vec<Told> {
     let (_, response) = decode_response::<MetadataResponse>(frame, asked.version).expect("a Metadata response reads");
+    for topic in &response.topics {
+        for partition in topic.partitions.iter().filter(|partition| partition.leader_id >= 0) {
+            let id = PartitionId { topic: topic.topic_id, index: partition.partition_index };
+            let owner = id.owner(response.brokers.len() as u16);
+            let node = &response.brokers[usize::from(owner.0)];
+            assert!(partition.leader_id == node.node_id, "{id:?} is led by {}: {response:?}", partition.leader_id);
+            assert!(node.port == crate::start::PORT + i32::from(owner.0), "{response:?}");
+            assert!(partition.replica_nodes == [node.node_id] && partition.isr_nodes == [node.node_id], "{response:?}");
+        }
+    }
     let topics: Vec<_> = response
         .topics
         .iter()

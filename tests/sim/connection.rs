@@ -85,9 +85,15 @@ impl Connection {
         }
     }
 
+    /// As a client with one connection sees it, which has everything from the node that it is connected to, whoever leads.
     pub fn on_metadata(&mut self, response: &Response) -> Cluster {
         self.metadata_asked_at = None;
-        Cluster::of(&response.decode::<MetadataResponse>().expect("a Metadata response reads"))
+        let mut cluster = Cluster::of(&response.decode::<MetadataResponse>().expect("a Metadata response reads"));
+        let node = *cluster.brokers.keys().next().expect("the node knows itself");
+        for partition in cluster.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.leader = partition.leader.map(|_| node);
+        }
+        cluster
     }
 
     /// When `connect` or, if it is wanted, `ask_metadata` has something to do.

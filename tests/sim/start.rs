@@ -20,6 +20,9 @@ use crate::world::World;
 pub const OWN: &str = "/d0/.own";
 pub const MARK: &str = "/d0/.own/stopped-in-order";
 
+/// Of the first core, where each has one.
+pub const PORT: i32 = 9092;
+
 fn checkpoint_path(shard: u16) -> String {
     format!("{OWN}/checkpoint-{shard}")
 }
@@ -251,12 +254,17 @@ impl World {
     fn open(&mut self, shards: u16, recovery: Recovery, run: Run) {
         self.born_at = self.now;
         let image = Arc::new(recovery.image);
-        let endpoint =
-            Endpoint { listener: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, security_protocol: 0 };
+        let nodes = if self.config.gannet.listener_per_core { shards } else { 1 };
+        let endpoint = |core| Endpoint {
+            listener: "PLAINTEXT".into(),
+            host: "localhost".into(),
+            port: PORT as u16 + core,
+            security_protocol: 0,
+        };
         let registration = BrokerRegistration {
             id: self.config.node_id,
             incarnation: Uuid::from_random(u128::from(self.chance.next()) << 64 | u128::from(self.chance.next())),
-            endpoints: vec![endpoint],
+            endpoints: (0..nodes).map(endpoint).collect(),
             rack: None,
             after_crash: recovery.after_crash,
         };

@@ -92,7 +92,10 @@ impl World {
     pub fn new(seed: u64, mutation: Option<Mutation>, printed: bool) -> World {
         let mut chance = Chance::new(seed);
         let faults = Faults::draw(&mut chance);
-        let config = Arc::new(faults.config(&mut chance));
+        let mut config = faults.config(&mut chance);
+        // A chance of its own, so that what else a seed has on stays.
+        config.gannet.listener_per_core = Chance::new(!seed).one_in(3);
+        let config = Arc::new(config);
         let (ms, bytes) = (config.topic.retention_ms, config.topic.retention_bytes);
         let mut model = Model::default();
         model.compacted = faults.compaction.then_some("orders");
