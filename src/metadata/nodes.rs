@@ -15,24 +15,18 @@ pub struct Node<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// The nodes as clients of one listener see them.
-pub struct Nodes<'a> {
-    all: Vec<Node<'a>>,
-    /// How many of them each broker is.
-    cores: Vec<(BrokerId, u16)>,
-}
+/// The nodes as clients of one listener see them, in the order of brokers and cores.
+pub struct Nodes<'a>(Vec<Node<'a>>);
 
 impl MetadataImage {
     pub fn nodes(&self, listener: &str) -> Nodes<'_> {
-        let mut nodes = Nodes { all: Vec::new(), cores: Vec::new() };
+        let mut nodes = Vec::new();
         for broker in self.brokers() {
-            let before = nodes.all.len();
             let cores = (0..u16::MAX).zip(broker.endpoints_of(listener));
             let node = |(core, endpoint)| Node { id: ShardId(core).node_of(broker.id), broker, endpoint };
-            nodes.all.extend(cores.map(node));
-            nodes.cores.push((broker.id, (nodes.all.len() - before) as u16));
+            nodes.extend(cores.map(node));
         }
-        nodes
+        Nodes(nodes)
     }
 
     /// The broker that is this node, by whichever listener.
@@ -48,22 +42,22 @@ impl MetadataImage {
 }
 
 impl Nodes<'_> {
-    /// In the order of brokers and cores.
     pub fn iter(&self) -> impl Iterator<Item = &Node<'_>> {
-        self.all.iter()
+        self.0.iter()
     }
 
     /// The node that stands for a broker where a partition is concerned: the core that owns it. Of a broker that clients of
     /// this listener do not see, its own id.
     pub fn of(&self, broker: BrokerId, partition: PartitionId) -> BrokerId {
-        match self.cores.iter().find(|(id, _)| *id == broker) {
-            Some(&(_, cores @ 1..)) => partition.owner(cores).node_of(broker),
-            _ => broker,
+        let first = self.0.partition_point(|node| node.broker.id < broker);
+        match self.0[first..].partition_point(|node| node.broker.id == broker) as u16 {
+            0 => broker,
+            cores => partition.owner(cores).node_of(broker),
         }
     }
 
     pub fn get(&self, id: BrokerId) -> Option<&Node<'_>> {
-        self.all.iter().find(|node| node.id == id)
+        self.0.iter().find(|node| node.id == id)
     }
 }
 

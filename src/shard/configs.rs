@@ -116,11 +116,12 @@ impl Shard {
             return Ok(());
         }
         let image = self.image.clone();
+        let nodes = image.nodes(self.listener_of(caller));
         let mut resources: BTreeMap<i8, Vec<String>> = BTreeMap::new();
         for &resource_type in types {
             resources.entry(resource_type).or_insert_with(|| match resource_type {
                 ConfigResource::TOPIC => image.topics().map(|topic| topic.name.to_string()).collect(),
-                ConfigResource::BROKER | BROKER_LOGGER => image.brokers().map(|broker| broker.id.to_string()).collect(),
+                ConfigResource::BROKER | BROKER_LOGGER => nodes.iter().map(|node| node.id.to_string()).collect(),
                 kind => {
                     let of_kind = image.configured().filter(|resource| resource.resource_type() == kind);
                     of_kind.map(ConfigResource::name).collect()

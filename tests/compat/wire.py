@@ -218,11 +218,21 @@ class Wire:
         members = answer.compact_array(member)
         return state, assignor, members
 
+    def nodes(self):
+        """Where the brokers are (Metadata 0)."""
+        answer = self.call(3, 0, struct.pack(">i", 0))
+        return [f"{host}:{port}" for _, host, port in answer.array(lambda: (answer.take("i"), answer.text(), answer.take("i")))]
+
     def groups(self):
-        answer = self.call(16, 0, b"")
-        code = answer.take("h")
-        self.check(code, "listing groups")
-        return {group for group, _ in answer.array(lambda: (answer.text(), answer.text()))}
+        """Of all brokers: each lists its own."""
+        found = set()
+        for node in self.nodes():
+            wire = Wire(node)
+            answer = wire.call(16, 0, b"")
+            wire.check(answer.take("h"), "listing groups")
+            found |= {group for group, _ in answer.array(lambda: (answer.text(), answer.text()))}
+            wire.close()
+        return found
 
     def remove(self, group, instance):
         """Takes a static member out of its group (LeaveGroup 3)."""

@@ -166,7 +166,7 @@ def features(tool, create, produce, lines):
         with file_of('{"topics": [{"topic": "%s"}], "version": 1}' % name, ".json") as topics, file_of('{"version": 1, "partitions": [{"topic": "%s", "partition": 0}]}' % name, ".json") as election:
             ask("leader election", "LeaderElectionCommand", "--election-type", "preferred", "--path-to-json-file", election.name, wanted=["Valid replica already elected"])
             ask("reassignments", "reassign.ReassignPartitionsCommand", "--list", wanted=["No partition reassignments found"])
-            broker = re.search(r"\(id: (\d+) ", tool("BrokerApiVersionsCommand"))[1]
+            broker = re.search(r"Replicas: (\d+)", tool("TopicCommand", "--describe", "--topic", name))[1]
             ask("a reassignment's plan", "reassign.ReassignPartitionsCommand", "--generate", "--topics-to-move-json-file", topics.name, "--broker-list", broker, wanted=["Proposed partition reassignment"])
             with file_of('{"version": 1, "partitions": [{"topic": "%s", "partition": 0, "replicas": [%s]}]}' % (name, broker), ".json") as plan:
                 reassign = ("reassign.ReassignPartitionsCommand", "--reassignment-json-file", plan.name)

@@ -256,7 +256,7 @@ def log_dirs():
     name = create(c.topic("dirs"), 2)
     produce(create(c.topic("dirs-filled")), lines(100))
     out = tool("LogDirsCommand", "--describe", "--topic-list", f"{name},{c.topic('dirs-filled')}")
-    found = json.loads(out.strip().splitlines()[-1])["brokers"][0]["logDirs"]
+    found = [directory for broker in json.loads(out.strip().splitlines()[-1])["brokers"] for directory in broker["logDirs"]]
     c.same([directory["error"] for directory in found], [None] * len(found), "errors")
     sizes = {partition["partition"]: partition["size"] for directory in found for partition in directory["partitions"]}
     c.same(sorted(sizes), sorted([f"{name}-0", f"{name}-1", f"{c.topic('dirs-filled')}-0"]), "partitions")
