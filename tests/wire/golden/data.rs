@@ -10,7 +10,7 @@ use gannet::protocol::*;
 use gannet::protocol::{fetch, offset_for_leader_epoch};
 use gannet::types::Uuid;
 
-use super::{TOPIC_ID, assert_request, assert_response, unhex};
+use super::{TOPIC_ID, assert_request, assert_response, one, unhex};
 
 #[test]
 fn api_versions() {
@@ -187,12 +187,11 @@ fn produce_requests() {
             transactional_id: None,
             acks: -1,
             timeout_ms: 30000,
-            topic_data: [TopicProduceData {
+            topic_data: one(TopicProduceData {
                 name: "orders",
                 partition_data: [PartitionProduceData { index: 0, records: Some(batch) }].into(),
                 ..Default::default()
-            }]
-            .into(),
+            }),
         },
     );
     assert_request(
@@ -203,12 +202,11 @@ fn produce_requests() {
             transactional_id: Some("tx"),
             acks: -1,
             timeout_ms: 1500,
-            topic_data: [TopicProduceData {
+            topic_data: one(TopicProduceData {
                 name: "orders",
                 partition_data: [PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }].into(),
                 ..Default::default()
-            }]
-            .into(),
+            }),
         },
     );
     assert_request(
@@ -219,12 +217,11 @@ fn produce_requests() {
             transactional_id: Some("tx"),
             acks: -1,
             timeout_ms: 1500,
-            topic_data: [TopicProduceData {
+            topic_data: one(TopicProduceData {
                 name: "orders",
                 partition_data: [PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }].into(),
                 ..Default::default()
-            }]
-            .into(),
+            }),
         },
     );
     assert_request(
@@ -235,12 +232,11 @@ fn produce_requests() {
             transactional_id: Some("tx"),
             acks: -1,
             timeout_ms: 1500,
-            topic_data: [TopicProduceData {
+            topic_data: one(TopicProduceData {
                 topic_id: TOPIC_ID,
                 partition_data: [PartitionProduceData { index: 2, records: Some(&[0xaa, 0xbb]) }].into(),
                 ..Default::default()
-            }]
-            .into(),
+            }),
         },
     );
 }
@@ -251,18 +247,16 @@ fn produce_responses() {
         "0000002e000000070000000100066f726465727300000001000000020006ffffffffffffffffffffffffffffffff00000001",
         3,
         ProduceResponse {
-            responses: [TopicProduceResponse {
+            responses: one(TopicProduceResponse {
                 name: "orders",
-                partition_responses: [PartitionProduceResponse {
+                partition_responses: one(PartitionProduceResponse {
                     index: 2,
                     error_code: 6,
                     base_offset: -1,
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             throttle_time_ms: 1,
             ..Default::default()
         },
@@ -272,19 +266,17 @@ fn produce_responses() {
          0000000a00000001",
         7,
         ProduceResponse {
-            responses: [TopicProduceResponse {
+            responses: one(TopicProduceResponse {
                 name: "orders",
-                partition_responses: [PartitionProduceResponse {
+                partition_responses: one(PartitionProduceResponse {
                     index: 2,
                     error_code: 6,
                     base_offset: -1,
                     log_start_offset: 10,
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             throttle_time_ms: 1,
             ..Default::default()
         },
@@ -295,9 +287,9 @@ fn produce_responses() {
          000023840000",
         13,
         ProduceResponse {
-            responses: [TopicProduceResponse {
+            responses: one(TopicProduceResponse {
                 topic_id: TOPIC_ID,
-                partition_responses: [PartitionProduceResponse {
+                partition_responses: one(PartitionProduceResponse {
                     index: 2,
                     error_code: 6,
                     base_offset: -1,
@@ -309,11 +301,9 @@ fn produce_responses() {
                     error_message: Some("moved"),
                     current_leader: LeaderIdAndEpoch { leader_id: 3, leader_epoch: 8 },
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             throttle_time_ms: 1,
             node_endpoints: vec![NodeEndpoint { node_id: 3, host: "h", port: 9092, rack: None }],
         },
@@ -332,17 +322,15 @@ fn fetch_requests() {
             max_bytes: 52_428_800,
             isolation_level: 1,
             session_epoch: -1,
-            topics: [fetch::FetchTopic {
+            topics: one(fetch::FetchTopic {
                 topic_id: Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
-                partitions: [fetch::FetchPartition {
+                partitions: one(fetch::FetchPartition {
                     current_leader_epoch: 5,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             ..Default::default()
         },
     );
@@ -355,18 +343,16 @@ fn fetch_requests() {
             min_bytes: 1,
             max_bytes: 52_428_800,
             isolation_level: 1,
-            topics: [fetch::FetchTopic {
+            topics: one(fetch::FetchTopic {
                 topic: "orders",
-                partitions: [fetch::FetchPartition {
+                partitions: one(fetch::FetchPartition {
                     partition: 1,
                     fetch_offset: 100,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             ..Default::default()
         },
     );
@@ -382,19 +368,17 @@ fn fetch_requests() {
             isolation_level: 1,
             session_id: 9,
             session_epoch: 2,
-            topics: [fetch::FetchTopic {
+            topics: one(fetch::FetchTopic {
                 topic: "orders",
-                partitions: [fetch::FetchPartition {
+                partitions: one(fetch::FetchPartition {
                     partition: 1,
                     current_leader_epoch: 5,
                     fetch_offset: 100,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             forgotten_topics_data: vec![fetch::ForgottenTopic {
                 topic: "old",
                 partitions: vec![3],
@@ -419,9 +403,9 @@ fn fetch_requests() {
             isolation_level: 1,
             session_id: 9,
             session_epoch: 2,
-            topics: [fetch::FetchTopic {
+            topics: one(fetch::FetchTopic {
                 topic_id: TOPIC_ID,
-                partitions: [fetch::FetchPartition {
+                partitions: one(fetch::FetchPartition {
                     partition: 1,
                     current_leader_epoch: 5,
                     fetch_offset: 100,
@@ -430,11 +414,9 @@ fn fetch_requests() {
                     high_watermark: 90,
                     partition_max_bytes: 1_048_576,
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             forgotten_topics_data: vec![fetch::ForgottenTopic {
                 topic_id: TOPIC_ID,
                 partitions: vec![3],
@@ -454,9 +436,9 @@ fn fetch_responses() {
         4,
         FetchResponse {
             throttle_time_ms: 1,
-            responses: [fetch::FetchableTopicResponse {
+            responses: one(fetch::FetchableTopicResponse {
                 topic: "orders",
-                partitions: [fetch::PartitionData {
+                partitions: one(fetch::PartitionData {
                     partition_index: 2,
                     error_code: 6,
                     high_watermark: 100,
@@ -464,11 +446,9 @@ fn fetch_responses() {
                     aborted_transactions: Some(vec![fetch::AbortedTransaction { producer_id: 4000, first_offset: 85 }]),
                     records: Records([Bytes::from_static(&[0xaa, 0xbb])].into()),
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             ..Default::default()
         },
     );
@@ -479,9 +459,9 @@ fn fetch_responses() {
         FetchResponse {
             throttle_time_ms: 1,
             session_id: 9,
-            responses: [fetch::FetchableTopicResponse {
+            responses: one(fetch::FetchableTopicResponse {
                 topic: "orders",
-                partitions: [fetch::PartitionData {
+                partitions: one(fetch::PartitionData {
                     partition_index: 2,
                     error_code: 6,
                     high_watermark: 100,
@@ -491,11 +471,9 @@ fn fetch_responses() {
                     aborted_transactions: Some(vec![fetch::AbortedTransaction { producer_id: 4000, first_offset: 85 }]),
                     records: Records([Bytes::from_static(&[0xaa, 0xbb])].into()),
                     ..Default::default()
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             ..Default::default()
         },
     );
@@ -508,9 +486,9 @@ fn fetch_responses() {
         FetchResponse {
             throttle_time_ms: 1,
             session_id: 9,
-            responses: [fetch::FetchableTopicResponse {
+            responses: one(fetch::FetchableTopicResponse {
                 topic_id: TOPIC_ID,
-                partitions: [fetch::PartitionData {
+                partitions: one(fetch::PartitionData {
                     partition_index: 2,
                     error_code: 6,
                     high_watermark: 100,
@@ -522,11 +500,9 @@ fn fetch_responses() {
                     preferred_read_replica: 5,
                     aborted_transactions: Some(vec![fetch::AbortedTransaction { producer_id: 4000, first_offset: 85 }]),
                     records: Records([Bytes::from_static(&[0xaa, 0xbb])].into()),
-                }]
-                .into(),
+                }),
                 ..Default::default()
-            }]
-            .into(),
+            }),
             node_endpoints: vec![NodeEndpoint { node_id: 3, host: "h", port: 9092, rack: Some("r") }],
             ..Default::default()
         },

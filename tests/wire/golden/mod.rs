@@ -13,7 +13,7 @@ mod settings;
 use std::fmt::Debug;
 
 use gannet::protocol::*;
-use gannet::types::Uuid;
+use gannet::types::{Few, Uuid};
 
 pub const TOPIC_ID: Uuid = Uuid([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
 
@@ -22,6 +22,10 @@ pub fn unhex(text: &str) -> &'static [u8] {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     Vec::leak(digits.chunks(2).map(byte).collect())
+}
+
+pub fn one<T>(element: T) -> Few<T> {
+    [element].into()
 }
 
 #[track_caller]
