@@ -1,5 +1,6 @@
 //! Group commit: what the turns appended while one commit was under way becomes the next. When a commit lands, the high
-//! watermarks of all partitions in it move; consumers are served first, producers are answered after, in one pass.
+//! watermarks of all partitions in it move; consumers are served first, producers are answered after, in one pass. What
+//! nobody waits for gathers a little longer.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;

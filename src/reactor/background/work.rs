@@ -294,12 +294,18 @@ impl Files {
             FileChange::Preallocate { file, length } => {
                 let open = self.open(&file).await?;
                 let dma = open.borrow().file.clone();
-                let outcome = dma.pre_allocate(length, false).await;
-                if outcome.is_err() {
-                    // A part of it may have been taken, the last space of the device perhaps.
-                    dma.truncate(0).await.map_err(|error| failure(error, &file.to_string()))?;
+                let Err(error) = dma.pre_allocate(length, false).await else { return Ok(()) };
+                // A part of it may have been taken, the last space of the device perhaps.
+                dma.truncate(0).await.map_err(|error| failure(error, &file.to_string()))?;
+                match error {
+                    // A file system that cannot do it: the segment grows as others do.
+                    GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. }
+                        if source.kind() == io::ErrorKind::Unsupported =>
+                    {
+                        Ok(())
+                    }
+                    error => Err(failure(error, &file.to_string())),
                 }
-                outcome.map_err(|error| failure(error, &file.to_string()))
             }
             FileChange::Truncate { file, length } => {
                 let open = self.open(&file).await?;
