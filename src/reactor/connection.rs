@@ -13,6 +13,9 @@ use crate::types::Deadline;
 
 /// A request longer than this gets a buffer that grows as its bytes arrive: a length is only a claim.
 const FRAME_START_BYTES: usize = 256 << 10;
+/// Whose last request was longer than this is asked for the next one's length alone, so that its bytes go where they stay.
+const LARGE_FRAME_BYTES: usize = 8 << 10;
+const LENGTH_BYTES: u32 = 4;
 /// What one gathered send takes at most; the kernel's own limit.
 const CHUNKS_PER_SEND: usize = 1024;
 
@@ -51,6 +54,8 @@ pub struct Connection {
     pub noted: bool,
     /// Received and not yet cut into requests: part of a length, or requests beyond the limit in flight.
     rest: BytesMut,
+    /// The last request was a large one.
+    sends_large: bool,
     /// A request of this length, of which a part has arrived.
     frame: Option<(BytesMut, usize)>,
     /// Present only while something waits to be sent.
@@ -75,8 +80,8 @@ struct Chunk {
 
 /// Where the next bytes go.
 pub enum Target {
-    /// Any buffer of the group.
-    Group,
+    /// Any buffer of the group; of it so many bytes, or with 0 all.
+    Group { length: u32 },
     /// Straight into the request whose length is known.
     Frame { start: *mut u8, room: usize },
 }
@@ -95,6 +100,7 @@ impl Connection {
             muted_until: 0,
             noted: false,
             rest: BytesMut::new(),
+            sends_large: false,
             frame: None,
             outgoing: None,
         }
@@ -150,6 +156,7 @@ impl Connection {
             let length = i32::from_be_bytes(*length);
             let size = usize::try_from(length).ok().filter(|size| (1..=limits.request_bytes_max).contains(size));
             let size = size.ok_or(Fault::FrameLength(length))?;
+            self.sends_large = size > LARGE_FRAME_BYTES;
             if let Some(body) = body.get(..size) {
                 requests.push(BytesMut::from(body));
                 self.in_flight += 1;
@@ -167,7 +174,10 @@ impl Connection {
 
     /// Where to receive next. The place stays valid until `on_frame_bytes`, or until the connection is dropped.
     pub fn target(&mut self) -> Target {
-        let Some((frame, size)) = &mut self.frame else { return Target::Group };
+        let Some((frame, size)) = &mut self.frame else {
+            let length = if self.sends_large && self.rest.is_empty() { LENGTH_BYTES } else { 0 };
+            return Target::Group { length };
+        };
         if frame.len() == frame.capacity() {
             frame.reserve(frame.len().min(*size - frame.len()));
         }
@@ -370,6 +380,20 @@ mod tests {
             // SAFETY: `target` gave `room` bytes of space.
             unsafe { start.write_bytes(7, room) };
             assert_eq!(connection.on_frame_bytes(room).is_some(), received == 1 << 20);
+        }
+    }
+
+    #[test]
+    fn after_a_large_request_the_length_of_the_next_one_is_asked_for_alone() {
+        let (mut connection, mut requests) = (connection(), Vec::new());
+        for (request_bytes, asked_after) in [(100_000, LENGTH_BYTES), (5, 0)] {
+            connection.on_bytes(&(request_bytes as i32).to_be_bytes(), &limits(), &mut requests).expect("allowed");
+            let Target::Frame { start, room } = connection.target() else { panic!("a frame is under way") };
+            assert_eq!(room, request_bytes, "straight into its place");
+            // SAFETY: `target` gave `room` bytes of space.
+            unsafe { start.write_bytes(7, room) };
+            assert!(connection.on_frame_bytes(room).is_some());
+            assert!(matches!(connection.target(), Target::Group { length } if length == asked_after));
         }
     }
 

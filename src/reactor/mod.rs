@@ -1,6 +1,7 @@
 //! The machine lives here. One `Reactor` per core, on a thread of its own: it turns sockets, disks and mailboxes into
 //! events for its shard and performs the shard's effects. It decides nothing about Kafka. The only room with `unsafe`.
 
+mod accept;
 mod admission;
 mod background;
 mod clock;

@@ -4,11 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use bytes::{Bytes, BytesMut};
 use io_uring::{opcode, squeue, types};
 
+use super::accept::Listeners;
 use super::admission::peer_of;
 use super::connection::{Connection, Fault, OutgoingPool, Phase, Target};
 use super::limits::NetLimits;
@@ -19,8 +20,6 @@ use crate::types::{Deadline, Time};
 /// Buffers that wait for bytes, shared by all connections of the core.
 const RECEIVE_BUFFERS: u16 = 64;
 const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
-/// How long accepting rests when the process has no descriptor or memory left.
-const ACCEPT_PAUSE_MS: u64 = 500;
 /// How exactly idle and stalled connections are found.
 const SWEEP_MS: u64 = 1000;
 
@@ -39,15 +38,6 @@ pub struct NetCounters {
     pub closed_overfull: u64,
 }
 
-struct Listener {
-    socket: OwnedFd,
-    /// An accept is in the kernel.
-    armed: bool,
-    multishot: bool,
-    /// Accepting rests until then.
-    paused_until: Deadline,
-}
-
 #[derive(Default)]
 struct Slot {
     generation: u32,
@@ -55,7 +45,7 @@ struct Slot {
 }
 
 pub struct Net {
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     slots: Vec<Slot>,
     free: Vec<u32>,
     live: usize,
@@ -72,17 +62,14 @@ pub struct Net {
     muted: BinaryHeap<Reverse<(Deadline, ConnectionId)>>,
     requests: Vec<BytesMut>,
     next_sweep: Deadline,
-    accepting: bool,
-    short_of_descriptors: bool,
     pub counters: NetCounters,
 }
 
 impl Net {
     /// Listening starts with the first `turn`. The sockets are in the order of `listeners`.
     pub fn new(ring: &Ring, listeners: Vec<OwnedFd>, limits: NetLimits) -> io::Result<Net> {
-        let listener = |socket| Listener { socket, armed: false, multishot: true, paused_until: 0 };
         Ok(Net {
-            listeners: listeners.into_iter().map(listener).collect(),
+            listeners: Listeners::new(listeners),
             slots: Vec::new(),
             free: Vec::new(),
             live: 0,
@@ -95,8 +82,6 @@ impl Net {
             muted: BinaryHeap::new(),
             requests: Vec::new(),
             next_sweep: 0,
-            accepting: true,
-            short_of_descriptors: false,
             counters: NetCounters::default(),
         })
     }
@@ -110,11 +95,7 @@ impl Net {
 
     /// Takes no more connections.
     pub fn stop_accepting(&mut self) {
-        self.accepting = false;
-        for listener in &self.listeners {
-            // SAFETY: the descriptor is ours and open; a pending accept ends with an error.
-            unsafe { libc::shutdown(listener.socket.as_raw_fd(), libc::SHUT_RDWR) };
-        }
+        self.listeners.stop();
     }
 
     /// Ends every connection; the ring then returns what it holds of them.
@@ -128,14 +109,12 @@ impl Net {
 
     /// The ring holds nothing of any socket.
     pub fn is_empty(&self) -> bool {
-        self.live == 0 && self.listeners.iter().all(|listener| !listener.armed)
+        self.live == 0 && self.listeners.is_disarmed()
     }
 
     /// Before the reactor waits: accepts are armed, held-back connections go on if requests are welcome, the overdue are closed.
     pub fn prepare(&mut self, ring: &mut Ring, now: Time, welcome: bool, events: &mut Vec<Event>) {
-        for index in 0..self.listeners.len() {
-            self.arm_accept(ring, index, now);
-        }
+        self.listeners.arm(ring, now);
         self.unmute(now);
         if welcome {
             // Those that must still wait note themselves again.
@@ -151,26 +130,8 @@ impl Net {
     /// When `prepare` has something to do that no completion announces.
     pub fn next_deadline(&self) -> Option<Deadline> {
         let sweep = (self.live > 0).then_some(self.next_sweep);
-        let paused = |listener: &Listener| (self.accepting && !listener.armed).then_some(listener.paused_until);
         let unmute = self.muted.peek().map(|Reverse((until, _))| *until);
-        self.listeners.iter().filter_map(paused).chain(sweep).chain(unmute).min()
-    }
-
-    fn arm_accept(&mut self, ring: &mut Ring, index: usize, now: Time) {
-        let listener = &mut self.listeners[index];
-        if listener.armed || !self.accepting || now.monotonic_us < listener.paused_until {
-            return;
-        }
-        listener.armed = true;
-        let fd = types::Fd(listener.socket.as_raw_fd());
-        let entry = match listener.multishot {
-            true => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
-            false => {
-                opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
-            }
-        };
-        // SAFETY: names no memory; the listening socket lives as long as the reactor.
-        unsafe { ring.push(entry, Token::Accept(index as u32)) };
+        [self.listeners.next_deadline(), sweep, unmute].into_iter().flatten().min()
     }
 
     pub fn on_accept(
@@ -181,34 +142,13 @@ impl Net {
         now: Time,
         events: &mut Vec<Event>,
     ) {
-        let listener = &mut self.listeners[index as usize];
-        listener.armed = completion.more();
-        if completion.result >= 0 {
-            // SAFETY: the kernel just made this descriptor for us.
-            let socket = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            self.short_of_descriptors = false;
+        if let Some(socket) = self.listeners.on_accept(index, completion, now, self.live) {
             self.open(ring, index, socket, now, events);
-            return;
-        }
-        match -completion.result {
-            libc::EINVAL if self.accepting && listener.multishot => listener.multishot = false,
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
-                listener.paused_until = now.after_ms(ACCEPT_PAUSE_MS);
-                if !std::mem::replace(&mut self.short_of_descriptors, true) {
-                    let error = io::Error::from_raw_os_error(-completion.result);
-                    tracing::error!(
-                        connections = self.live,
-                        "cannot accept connections: {error}; those that exist go on. Raise the limit of open files (ulimit -n, or LimitNOFILE= of the service)"
-                    );
-                }
-            }
-            // The peer gave up while it waited, or we are stopping.
-            _ => listener.paused_until = now.after_ms(1),
         }
     }
 
     fn open(&mut self, ring: &mut Ring, listener: u32, socket: OwnedFd, now: Time, events: &mut Vec<Event>) {
-        let admitted = self.limits.admission.admit(&socket).filter(|_| self.accepting);
+        let admitted = self.limits.admission.admit(&socket).filter(|_| self.listeners.is_accepting());
         let Some(admitted) = admitted else {
             self.counters.refused += 1;
             return;
@@ -226,7 +166,7 @@ impl Net {
             self.next_sweep = now.after_ms(SWEEP_MS);
         }
         events.push(Event::Opened { connection: id, listener: listener as u16, peer });
-        self.receive(ring, slot);
+        self.receive(ring, slot, events);
     }
 
     fn get(&mut self, slot: u32) -> &mut Connection {
@@ -239,24 +179,22 @@ impl Net {
     }
 
     /// Asks the kernel for this connection's next bytes, unless it must wait.
-    fn receive(&mut self, ring: &mut Ring, slot: u32) {
-        let (group, limits) = (self.group.id(), &self.limits);
-        let connection = self.slots[slot as usize].connection.as_mut().expect("asked for by its own completion");
-        if connection.receiving || connection.phase != Phase::Open {
+    fn receive(&mut self, ring: &mut Ring, slot: u32, events: &mut Vec<Event>) {
+        if self.must_wait(slot) {
             return;
         }
-        if !connection.may_take(limits) {
-            if connection.muted_until == 0 {
-                self.resumable.push(slot);
-            }
+        self.receive_at_once(slot, events);
+        if self.must_wait(slot) {
             return;
         }
+        let group = self.group.id();
+        let connection = self.get(slot);
         connection.receiving = true;
         let fd = types::Fd(connection.socket.as_raw_fd());
         // With nothing known to wait, the first attempt would only fail: wait for the socket at once.
         let poll_first = if connection.more_waits { 0 } else { RECEIVE_POLL_FIRST };
         let entry = match connection.target() {
-            Target::Group => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+            Target::Group { length } => opcode::Recv::new(fd, std::ptr::null_mut(), length)
                 .buf_group(group)
                 .ioprio(poll_first)
                 .build()
@@ -269,6 +207,39 @@ impl Net {
         // SAFETY: the frame's buffer and the socket stay with the connection, which is kept until this completes; the group
         // lives as long as the reactor.
         unsafe { ring.push(entry, Token::Receive(slot)) };
+    }
+
+    /// Whether nothing is to be received now; who waits for room is noted.
+    fn must_wait(&mut self, slot: u32) -> bool {
+        let Net { slots, limits, resumable, .. } = self;
+        let connection = slots[slot as usize].connection.as_mut().expect("asked for by its own completion");
+        if connection.receiving || connection.phase != Phase::Open {
+            return true;
+        }
+        let has_room = connection.may_take(limits);
+        if !has_room && connection.muted_until == 0 {
+            resumable.push(slot);
+        }
+        !has_room
+    }
+
+    /// What is known to wait of a large request is taken without a turn of the ring.
+    fn receive_at_once(&mut self, slot: u32, events: &mut Vec<Event>) {
+        let connection = self.slots[slot as usize].connection.as_mut().expect("the caller found it");
+        if !connection.more_waits {
+            return;
+        }
+        let Target::Frame { start, room } = connection.target() else { return };
+        // SAFETY: `target` gave `room` bytes of space.
+        let count = unsafe { libc::recv(connection.socket.as_raw_fd(), start.cast(), room, libc::MSG_DONTWAIT) };
+        // That there is nothing, an error and an end are met by the ring's receive, which comes next.
+        if let Ok(count @ 1..) = usize::try_from(count) {
+            connection.more_waits = count == room;
+            self.counters.received_bytes += count as u64;
+            let id = connection.id;
+            self.requests.extend(connection.on_frame_bytes(count));
+            self.emit(id, events);
+        }
     }
 
     pub fn on_receive(
@@ -320,7 +291,7 @@ impl Net {
             // What was asked before the peer left is still answered if it is already decided.
             Ok(()) if completion.result <= 0 && phase == Phase::Closing => {}
             Ok(()) if completion.result <= 0 => self.shut(slot, events),
-            Ok(()) if welcome && !self.get(slot).has_rest() => self.receive(ring, slot),
+            Ok(()) if welcome && !self.get(slot).has_rest() => self.receive(ring, slot, events),
             Ok(()) => self.resumable.push(slot),
         }
     }
@@ -355,7 +326,7 @@ impl Net {
         match outcome {
             Err(fault) => self.on_fault(slot, fault, events),
             Ok(()) if self.get(slot).has_rest() => self.resumable.push(slot),
-            Ok(()) => self.receive(ring, slot),
+            Ok(()) => self.receive(ring, slot, events),
         }
     }
 
@@ -380,7 +351,7 @@ impl Net {
         self.emit(id, events);
         match outcome {
             Err(fault) => self.on_fault(slot, fault, events),
-            Ok(()) => self.receive(ring, slot),
+            Ok(()) => self.receive(ring, slot, events),
         }
     }
 
