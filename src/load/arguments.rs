@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::compare::FILES_MAX;
 use super::groups::GroupsArguments;
 use super::plan::Partitioning;
 use super::schedule::{Arrivals, Rate};
@@ -41,15 +42,20 @@ pub struct LoadArguments {
 
 #[derive(Subcommand, Debug)]
 pub enum LoadCommand {
-    /// Put the figures of two JSON files side by side
+    /// Put the figures of JSON files side by side
     Compare {
-        /// What `--json` wrote
-        a: PathBuf,
-        /// What `--json` wrote at another time, or against another cluster
-        b: PathBuf,
-        /// Write the two latency curves as one page too
+        /// What `--json` wrote at different times, or against different clusters; ratios are to the first
+        #[arg(required = true, num_args = 2..=FILES_MAX)]
+        files: Vec<PathBuf>,
+        /// What the files are called; A, B and so on if not given
+        #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',')]
+        names: Vec<String>,
+        /// Write the latency curves and the figures as one page too
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
+        /// Write the end to end curves as a plot too
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
     Groups(GroupsArguments),
 }

@@ -1,23 +1,44 @@
-//! Two documents side by side: what differs in what was asked, and the ratio of what was found.
+//! Documents side by side: what differs in what was asked, what was found in each, and its ratio to the first.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::chart::escape;
 use super::page::{card, head, origin};
-use super::plot::{self, Plot};
+use super::plot::{self, Curve, Plot};
 use super::results::{Document, FORMAT, Run, Verdict};
 use super::table;
 use super::units::{short, short_mib, short_us};
 
-pub fn run(a: &Path, b: &Path, html: Option<&Path>) -> Result<(), String> {
-    let (first, second) = (read(a)?, read(b)?);
-    let text = compared(&first, &second);
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// More curves have no colours of their own.
+pub const FILES_MAX: usize = 5;
+
+/// A document and what it is called.
+type Named = (String, Document);
+
+/// `names` may be fewer than `files`: the others are called by letters.
+pub fn run(files: &[PathBuf], names: &[String], html: Option<&Path>, svg: Option<&Path>) -> Result<(), String> {
+    if names.len() > files.len() {
+        return Err(format!("--names has {} names for {} files", names.len(), files.len()));
+    }
+    let letters = ('A'..).map(String::from);
+    let named: Vec<Named> = files
+        .iter()
+        .zip(letters)
+        .enumerate()
+        .map(|(index, (path, letter))| Ok((names.get(index).cloned().unwrap_or(letter), read(path)?)))
+        .collect::<Result<_, String>>()?;
+    let _ = std::io::stdout().write_all(compared(&named).as_bytes());
+    let put = |path: &Path, text: String| {
+        std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    };
     if let Some(path) = html {
-        let page = page(&first, &second);
-        std::fs::write(path, page).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        put(path, page(&named))?;
+    }
+    if let Some(path) = svg {
+        put(path, Plot::of("percentiles", &plot::percentiles(&curves(&named, true))).standalone())?;
     }
     Ok(())
 }
@@ -33,34 +54,79 @@ fn read(path: &Path) -> Result<Document, String> {
     Ok(document)
 }
 
-fn compared(a: &Document, b: &Document) -> String {
-    let mut text = differences(a, b);
-    for first in &a.runs {
-        let Some(second) = b.runs.iter().find(|run| run.point == first.point) else {
-            let _ = writeln!(text, "\n{} is in the first file only", table::point(first));
-            continue;
-        };
-        let name = if first.point.is_empty() { String::new() } else { table::point(first) };
-        let _ = writeln!(text, "\n{name:<34}{:>14}{:>14}{:>9}", "A", "B", "B / A");
-        for [what, x, y, ratio] in rows(first, second) {
-            let _ = writeln!(text, "{what:<34}{x:>14}{y:>14}{ratio:>9}");
+fn compared(named: &[Named]) -> String {
+    let mut text = String::new();
+    for (what, values) in differences(named) {
+        let _ = writeln!(text, "differs: {what}: {values}");
+    }
+    let ratios = titles(named).split_off(named.len());
+    let width = |title: &String| title.chars().count().max(7) + 2;
+    for point in points(named) {
+        let runs = runs_at(named, point);
+        let name = if point.is_empty() { String::new() } else { table::point(point) };
+        let _ = write!(text, "\n{name:<26}");
+        for (name, _) in named {
+            let _ = write!(text, "{name:>0$}", name.chars().count().max(12) + 2);
         }
-        for (file, run) in [("A", first), ("B", second)] {
-            match &run.verdict {
-                Verdict::Valid => {}
-                Verdict::Invalid(why) => writeln!(text, "{file} is INVALID: {why}").unwrap_or_default(),
-                Verdict::Cut(why) => writeln!(text, "{file} was CUT SHORT: {why}").unwrap_or_default(),
+        for title in &ratios {
+            let _ = write!(text, "{title:>0$}", width(title));
+        }
+        text.push('\n');
+        for (what, values, found) in rows(&runs) {
+            let _ = write!(text, "{what:<26}");
+            for ((name, _), value) in named.iter().zip(&values) {
+                let _ = write!(text, "{value:>0$}", name.chars().count().max(12) + 2);
+            }
+            for (title, ratio) in ratios.iter().zip(&found) {
+                let _ = write!(text, "{ratio:>0$}", width(title));
+            }
+            text.push('\n');
+        }
+        for ((name, _), run) in named.iter().zip(&runs) {
+            match run.map(|run| &run.verdict) {
+                Some(Verdict::Valid) => {}
+                Some(Verdict::Invalid(why)) => writeln!(text, "{name} is INVALID: {why}").unwrap_or_default(),
+                Some(Verdict::Cut(why)) => writeln!(text, "{name} was CUT SHORT: {why}").unwrap_or_default(),
+                None => writeln!(text, "{name} has no such point").unwrap_or_default(),
             }
         }
     }
     text
 }
 
-/// What was found, in A, in B, and B / A.
-fn rows(a: &Run, b: &Run) -> Vec<[String; 4]> {
+/// Of the columns: the documents, and each but the first divided by the first.
+fn titles(named: &[Named]) -> Vec<String> {
+    let names = named.iter().map(|(name, _)| name.clone());
+    let ratios = named[1..].iter().map(|(name, _)| format!("{name} / {}", named[0].0));
+    names.chain(ratios).collect()
+}
+
+/// What the runs of a sweep were at, in the order of the first document that has each.
+fn points(named: &[Named]) -> Vec<&Vec<(String, String)>> {
+    let mut points = Vec::new();
+    for run in named.iter().flat_map(|(_, document)| &document.runs) {
+        if !points.contains(&&run.point) {
+            points.push(&run.point);
+        }
+    }
+    points
+}
+
+fn runs_at<'a>(named: &'a [Named], point: &[(String, String)]) -> Vec<Option<&'a Run>> {
+    named.iter().map(|(_, document)| document.runs.iter().find(|run| run.point == *point)).collect()
+}
+
+/// What was found, in each, and how often the first's it is in the others. What nobody found is left out.
+fn rows(runs: &[Option<&Run>]) -> Vec<(&'static str, Vec<String>, Vec<String>)> {
     let row = |(what, value, tell): Figure| {
-        let (x, y) = (value(a), value(b));
-        (x > 0.0 && y > 0.0).then(|| [what.to_owned(), tell(x), tell(y), format!("{:.2}", y / x)])
+        let values: Vec<f64> = runs.iter().map(|run| run.map_or(0.0, value)).collect();
+        let told = |value: &f64| if *value > 0.0 { tell(*value) } else { "–".to_owned() };
+        let ratio = |value: &f64| match *value > 0.0 && values[0] > 0.0 {
+            true => format!("{:.2}", value / values[0]),
+            false => "–".to_owned(),
+        };
+        let is_found = values.iter().any(|value| *value > 0.0);
+        is_found.then(|| (what, values.iter().map(told).collect(), values[1..].iter().map(ratio).collect()))
     };
     figures().into_iter().filter_map(row).collect()
 }
@@ -85,71 +151,91 @@ fn figures() -> Vec<Figure> {
     ]
 }
 
-/// What was not the same, so that nobody compares pears with apples unawares.
-fn differences(a: &Document, b: &Document) -> String {
-    let mut text = String::new();
-    let floor = |document: &Document| document.floors.first().map_or(0.0, |floor| floor.loopback_round_trip_us);
-    let pairs =
-        [(&a.workload, &b.workload), (&a.producer, &b.producer), (&a.consumer, &b.consumer), (&a.machine, &b.machine)];
-    for (first, second) in pairs {
-        let keys: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+/// What was not the same, so that nobody compares pears with apples unawares: what, and the value of each.
+fn differences(named: &[Named]) -> Vec<(String, String)> {
+    let mut told = Vec::new();
+    let parts: [fn(&Document) -> &BTreeMap<String, String>; 4] =
+        [|d| &d.workload, |d| &d.producer, |d| &d.consumer, |d| &d.machine];
+    for part in parts {
+        let keys: BTreeSet<&String> = named.iter().flat_map(|(_, document)| part(document).keys()).collect();
         for key in keys {
-            let value = |map: &std::collections::BTreeMap<String, String>| map.get(key).cloned().unwrap_or("–".into());
-            if first.get(key) != second.get(key) {
-                let _ = writeln!(text, "differs: {key}: A {}, B {}", value(first), value(second));
+            let values: Vec<Option<&String>> = named.iter().map(|(_, document)| part(document).get(key)).collect();
+            if values.iter().any(|value| *value != values[0]) {
+                let each = named.iter().zip(values);
+                let each = each.map(|((name, _), value)| format!("{name} {}", value.map_or("–", String::as_str)));
+                told.push((key.clone(), each.collect::<Vec<_>>().join(", ")));
             }
         }
     }
-    if floor(a) > 0.0 && !(0.8..=1.25).contains(&(floor(b) / floor(a))) {
-        let _ = writeln!(
-            text,
-            "differs: the machine itself: loopback round trip {} for A, {} for B; ratios of latencies mean little",
-            short_us(floor(a)),
-            short_us(floor(b))
-        );
+    let floor = |(_, document): &Named| document.floors.first().map_or(0.0, |floor| floor.loopback_round_trip_us);
+    let floors: Vec<f64> = named.iter().map(floor).filter(|floor| *floor > 0.0).collect();
+    let (low, high) = (floors.iter().copied().fold(f64::MAX, f64::min), floors.iter().copied().fold(0.0, f64::max));
+    if high > 1.25 * low {
+        let each = named.iter().map(|named| format!("{} {}", named.0, short_us(floor(named))));
+        let each = each.collect::<Vec<_>>().join(", ");
+        told.push((
+            "the machine itself".into(),
+            format!("loopback round trip {each}; ratios of latencies mean little"),
+        ));
     }
-    text
+    told
 }
 
-fn page(a: &Document, b: &Document) -> String {
+/// Latencies from the intended times, of the first run of each. Of one kind alone a curve is called as its document is.
+fn curves(named: &[Named], end_to_end_alone: bool) -> Vec<Curve> {
     let mut curves = Vec::new();
-    for (file, document) in [("A", a), ("B", b)] {
-        for run in document.runs.iter().take(1) {
-            for (name, latency) in table::latencies(run).into_iter().filter(|(name, _)| name.ends_with("intended")) {
-                let name = name.trim_end_matches(", from intended");
-                curves.push((format!("{file} {name}"), latency.curve_us.clone(), file == "A"));
-            }
+    for (index, (name, document)) in named.iter().enumerate() {
+        let Some(run) = document.runs.first() else { continue };
+        let latencies = table::latencies(run).into_iter().filter(|(kind, _)| kind.ends_with(", from intended"));
+        let mut latencies: Vec<_> = latencies.collect();
+        if end_to_end_alone {
+            // Who had no consumers is told by its acknowledgements.
+            latencies = latencies.split_off(latencies.len().saturating_sub(1));
+        }
+        for (kind, latency) in latencies {
+            let kind = kind.trim_end_matches(", from intended");
+            let title = if end_to_end_alone { name.clone() } else { format!("{name} {kind}") };
+            curves.push((title, latency.curve_us.clone(), index == 0 && !end_to_end_alone));
         }
     }
+    curves
+}
+
+fn page(named: &[Named]) -> String {
     let mut html = String::new();
-    head(&mut html, "A and B");
-    for (file, document) in [("A", a), ("B", b)] {
-        let _ = writeln!(html, "<p class=\"sub\">{file}: {}</p>", escape(&origin(document)));
+    head(&mut html, &named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" and "));
+    for (name, document) in named {
+        let name = escape(name);
+        let _ = writeln!(html, "<p class=\"sub\">{name}: {}</p>", escape(&origin(document)));
         for run in &document.runs {
             if let Verdict::Invalid(why) | Verdict::Cut(why) = &run.verdict {
-                let point = if run.point.is_empty() { String::new() } else { format!(", {}", table::point(run)) };
-                let _ = writeln!(html, "<p class=\"verdict bad\">{file}{point}: {}</p>", escape(why));
+                let point =
+                    if run.point.is_empty() { String::new() } else { format!(", {}", table::point(&run.point)) };
+                let _ = writeln!(html, "<p class=\"verdict bad\">{name}{point}: {}</p>", escape(why));
             }
         }
     }
-    card(&mut html, &Plot::of("percentiles", &plot::percentiles(&curves)));
-    for first in &a.runs {
-        let Some(second) = b.runs.iter().find(|run| run.point == first.point) else { continue };
-        let title = if first.point.is_empty() { "What was found".to_owned() } else { table::point(first) };
-        let _ = write!(html, "<h2>{}</h2><div class=\"card\"><table>", escape(&title));
-        html.push_str("<tr><th></th><th>A</th><th>B</th><th>B / A</th></tr>");
-        for [what, x, y, ratio] in rows(first, second) {
-            let _ = write!(html, "<tr><td>{what}</td><td>{x}</td><td>{y}</td><td>{ratio}</td></tr>");
+    // Two kinds of so many would have no colours left.
+    let end_to_end_alone = named.len() > 2;
+    card(&mut html, &Plot::of("percentiles", &plot::percentiles(&curves(named, end_to_end_alone))));
+    for point in points(named) {
+        let title = if point.is_empty() { "What was found".to_owned() } else { table::point(point) };
+        let _ = write!(html, "<h2>{}</h2><div class=\"card\"><table><tr><th></th>", escape(&title));
+        for title in titles(named) {
+            let _ = write!(html, "<th>{}</th>", escape(&title));
+        }
+        html.push_str("</tr>");
+        for (what, values, ratios) in rows(&runs_at(named, point)) {
+            let cells: String = values.iter().chain(&ratios).map(|value| format!("<td>{value}</td>")).collect();
+            let _ = write!(html, "<tr><td>{what}</td>{cells}</tr>");
         }
         html.push_str("</table></div>\n");
     }
-    let differences = differences(a, b);
+    let differences = differences(named);
     if !differences.is_empty() {
         html.push_str("<h2>What was not the same</h2><div class=\"card\"><table class=\"facts\">");
-        for (what, values) in
-            differences.lines().filter_map(|line| line.trim_start_matches("differs: ").split_once(": "))
-        {
-            let _ = write!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(what), escape(values));
+        for (what, values) in differences {
+            let _ = write!(html, "<tr><td>{}</td><td>{}</td></tr>", escape(&what), escape(&values));
         }
         html.push_str("</table></div>\n");
     }
@@ -167,10 +253,12 @@ mod tests {
         let (a, mut b) = (document(&[]), document(&[]));
         b.runs[0].rate = 500.0;
         b.producer.insert("linger.ms".into(), "5".into());
-        let text = compared(&a, &b);
-        assert!(text.contains("differs: linger.ms: A –, B 5"), "{text}");
-        let row = text.lines().find(|line| line.starts_with("records/s")).unwrap();
-        assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["records/s", "1.00k", "500", "0.50"]);
+        let cut = Document { runs: vec![], ..document(&[]) };
+        let text = compared(&[("A".into(), a), ("our own".into(), b), ("C".into(), cut)]);
+        assert!(text.contains("differs: linger.ms: A –, our own 5, C –"), "{text}");
+        let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().split_whitespace();
+        assert_eq!(row("records/s").collect::<Vec<_>>(), ["records/s", "1.00k", "500", "–", "0.50", "–"]);
+        assert!(text.contains("our own / A") && text.contains("C has no such point"), "{text}");
     }
 
     #[test]
@@ -178,7 +266,7 @@ mod tests {
         let (a, mut b) = (document(&[]), document(&[]));
         b.runs[0].verdict = Verdict::Invalid("half & half".into());
         b.producer.insert("linger.ms".into(), "5".into());
-        let page = page(&a, &b);
+        let page = page(&[("A".into(), a), ("B".into(), b)]);
         assert!(page.contains("<td>linger.ms</td><td>A –, B 5</td>") && page.contains("B: half &amp; half"), "{page}");
         assert!(!page.contains("<script") && !page.contains("src=") && page.ends_with("</html>\n"));
     }

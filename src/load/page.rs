@@ -113,7 +113,7 @@ fn date(ms: i64) -> String {
 }
 
 fn verdict(html: &mut String, run: &Run) {
-    let of = if run.point.is_empty() { String::new() } else { format!("{}: ", table::point(run)) };
+    let of = if run.point.is_empty() { String::new() } else { format!("{}: ", table::point(&run.point)) };
     let text = match &run.verdict {
         Verdict::Valid => None,
         Verdict::Invalid(why) => Some(format!("{of}invalid: {why}")),
@@ -202,7 +202,7 @@ fn points(html: &mut String, runs: &[Run]) {
         let _ = write!(
             html,
             "<tr><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>",
-            escape(&table::point(run)),
+            escape(&table::point(&run.point)),
             match run.verdict {
                 Verdict::Valid => "",
                 Verdict::Invalid(_) => " – invalid",

@@ -265,7 +265,7 @@ fn heat_map(document: &Document, title: &str, value: &dyn Fn(&Run) -> f64, text:
             cell_width - 2.0,
             CELL_HEIGHT - 2.0,
             colour(heat),
-            escape(&table::point(run)),
+            escape(&table::point(&run.point)),
             x + cell_width / 2.0,
             y + 21.0,
             if heat > 0.6 { "#fff" } else { "#1f2933" }

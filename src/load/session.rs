@@ -31,7 +31,9 @@ const RATE_MISSED: u8 = 4;
 /// Runs the command to its end. The exit codes stand in its help.
 pub fn run(arguments: LoadArguments) -> ExitCode {
     let outcome = match &arguments.command {
-        Some(LoadCommand::Compare { a, b, html }) => compare::run(a, b, html.as_deref()).map(|()| ExitCode::SUCCESS),
+        Some(LoadCommand::Compare { files, names, html, svg }) => {
+            compare::run(files, names, html.as_deref(), svg.as_deref()).map(|()| ExitCode::SUCCESS)
+        }
         Some(LoadCommand::Groups(arguments)) => {
             watch_signals().and_then(|interrupted| groups::run(arguments, interrupted))
         }

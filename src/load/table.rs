@@ -100,7 +100,7 @@ pub fn summary(run: &Run) -> String {
         text.push('\n');
     };
     if !run.point.is_empty() {
-        line(point(run));
+        line(point(&run.point));
     }
     let of_target =
         run.target_rate.filter(|target| *target > 0.0 && run.steps.is_empty()).map_or(String::new(), |target| {
@@ -249,8 +249,8 @@ fn owned((a, b): (&str, &str)) -> (String, String) {
 }
 
 /// `linger.ms=5 batch.size=64k`
-pub fn point(run: &Run) -> String {
-    run.point.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+pub fn point(point: &[(String, String)]) -> String {
+    point.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// One line for each point of a sweep.
