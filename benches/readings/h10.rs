@@ -55,7 +55,11 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
         row("processor", "µs/message", many.cpu_us, few.cpu_us),
         Row::new("resident memory of one more connection that does nothing", "KiB", many.connection_kib),
     ];
-    Ok(Reading { question: "1,000 durable messages of 1 KiB a second, over 10,000 connections and over ten", rows })
+    Ok(Reading {
+        question: "1,000 durable messages of 1 KiB a second, over 10,000 connections and over ten",
+        rows,
+        curve: None,
+    })
 }
 
 /// A process may have as many files open as the hard limit allows; by default far fewer.

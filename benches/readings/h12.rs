@@ -51,7 +51,7 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
     ];
     let question =
         "device bytes of 10,000 messages of 100 B a second over 1,000 partitions; the way back after kill -9";
-    Ok(Reading { question, rows })
+    Ok(Reading { question, rows, curve: None })
 }
 
 struct Written {

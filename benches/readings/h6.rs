@@ -56,5 +56,9 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
         rows.push(if window == 1 { row.target(Target::AtLeast(0.6, Some(0.8))) } else { row });
         rows.push(Row::new(format!("{name}, processor"), "µs/request", ours.1).against("epoll echo", echo.1));
     }
-    Ok(Reading { question: "produce requests of one 16 B record on one core, memory mode, against an echo", rows })
+    Ok(Reading {
+        question: "produce requests of one 16 B record on one core, memory mode, against an echo",
+        rows,
+        curve: None,
+    })
 }

@@ -53,5 +53,9 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
         Row::new("processor", "µs/MB", cpu),
         Row::new("device bytes / payload", "×", device),
     ];
-    Ok(Reading { question: "durable produce, 64 KiB batches, acks=all, against direct I/O of the same cadence", rows })
+    Ok(Reading {
+        question: "durable produce, 64 KiB batches, acks=all, against direct I/O of the same cadence",
+        rows,
+        curve: None,
+    })
 }

@@ -69,7 +69,11 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
         Row::new("cold, asked of segments / consumed", "×", asked),
         Row::new("cold, consumed per read", "KiB", reads),
     ];
-    Ok(Reading { question: "consume from memory against a loopback stream, from disk against direct reads", rows })
+    Ok(Reading {
+        question: "consume from memory against a loopback stream, from disk against direct reads",
+        rows,
+        curve: None,
+    })
 }
 
 fn fill(bench: &Bench, broker: &Broker, batches: u64) -> io::Result<Topic> {

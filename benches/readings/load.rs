@@ -64,7 +64,8 @@ struct Run {
     producer: Connection,
     consumer: Connection,
     session: Fetch,
-    first_offset: i64,
+    /// Where each partition ended before.
+    first_offsets: Vec<i64>,
     /// When each message of each partition was due, in order from the first offset.
     due_ns: Vec<Vec<u64>>,
     /// Where the consumer stands in each partition.
@@ -78,17 +79,13 @@ struct Run {
     outcome: Outcome,
 }
 
-/// Produces and consumes at once on the client's core. The topic is new.
+/// Produces and consumes at once on the client's core, from where the partitions end.
 pub fn run(bench: &Bench, broker: &Broker, topic: Topic, load: Load) -> io::Result<Outcome> {
-    run_from(bench, broker, topic, load, 0)
-}
-
-/// The same where each partition already ends at this offset.
-pub fn run_from(bench: &Bench, broker: &Broker, topic: Topic, load: Load, offset: i64) -> io::Result<Outcome> {
     pin_to(Some(bench.client_core));
     let histogram = || Histogram::new_with_bounds(100, 60_000_000_000, 3).expect("sound bounds");
     let mut consumer = broker.connect()?;
-    let session = begin_session(&mut consumer, topic, offset)?;
+    let offsets = wire::high_watermarks(&mut consumer, topic)?;
+    let session = begin_session(&mut consumer, topic, &offsets)?;
     let begin_ns = now_ns() + 2_000_000;
     let mut run = Run {
         topic,
@@ -97,9 +94,9 @@ pub fn run_from(bench: &Bench, broker: &Broker, topic: Topic, load: Load, offset
         producer: broker.connect()?,
         consumer,
         session,
-        first_offset: offset,
+        first_offsets: offsets.clone(),
         due_ns: vec![Vec::new(); topic.partitions as usize],
-        offsets: vec![offset; topic.partitions as usize],
+        offsets,
         unacknowledged: Default::default(),
         next_partition: 0,
         ticks: 0,
@@ -116,9 +113,9 @@ pub fn run_from(bench: &Bench, broker: &Broker, topic: Topic, load: Load, offset
 }
 
 /// A fetch session (KIP-227) of all partitions.
-fn begin_session(consumer: &mut Connection, topic: Topic, offset: i64) -> io::Result<Fetch> {
+fn begin_session(consumer: &mut Connection, topic: Topic, offsets: &[i64]) -> io::Result<Fetch> {
     let mut session = Fetch { session_id: 0, session_epoch: 0, partition_max_bytes: 1 << 20, max_wait_ms: 0 };
-    let frame = consumer.exchange(&session.frame(topic, (0..topic.partitions).map(|index| (index, offset))))?;
+    let frame = consumer.exchange(&session.frame(topic, (0..topic.partitions).zip(offsets.iter().copied())))?;
     let (_, response) = decode_response::<FetchResponse>(&frame, FETCH_VERSION).map_err(io::Error::other)?;
     if response.error_code != 0 || response.session_id == 0 {
         return Err(io::Error::other(format!("no fetch session: error {}", response.error_code)));
@@ -236,7 +233,8 @@ impl Run {
                                 "partition {partition} goes on at a wrong offset: {header:?}"
                             )));
                         }
-                        let range = header.base_offset - self.first_offset..header.next_offset() - self.first_offset;
+                        let first = self.first_offsets[partition];
+                        let range = header.base_offset - first..header.next_offset() - first;
                         let due = self.due_ns[partition].get(range.start as usize..range.end as usize);
                         let due = due.ok_or(io::Error::other("a record that nobody sent"))?;
                         for due_ns in due.iter().filter(|due_ns| **due_ns >= self.count_from_ns) {

@@ -1,7 +1,9 @@
 //! What is under the figures: processor, kernel, file system, device; and the counters that the kernel keeps.
 
 use std::fs::read_to_string;
+use std::io;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
@@ -33,6 +35,12 @@ fn read(path: &str) -> String {
 fn line_of(text: &str, name: &str) -> String {
     let line = text.lines().find(|line| line.starts_with(name));
     line.map_or(String::new(), |line| line[name.len()..].trim_start_matches([':', ' ', '\t']).to_owned())
+}
+
+/// As people write it.
+pub fn date() -> io::Result<String> {
+    let told = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output()?;
+    Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
 }
 
 pub fn load_average() -> String {

@@ -1,8 +1,10 @@
 //! Readings of whole paths against a real broker process, each beside its floor: what the machine does with nothing of
-//! ours in the way. `cargo bench --bench readings -- H1 H7` takes some of them, without names all. Prints a table and
-//! writes `benches/readings/last.json`. It measures and never judges: no speed makes it fail.
+//! ours in the way; and growth curves. `cargo bench --bench readings -- H1 partitions` takes some of them, without names
+//! all. Prints a table, draws the curves and notes both in `last.json` beside this file, where what it did not take stays.
+//! It measures and never judges: no speed makes it fail.
 
 mod broker;
+mod curve;
 mod flood;
 mod floor;
 mod h1;
@@ -12,8 +14,10 @@ mod h6;
 mod h7;
 mod h8;
 mod h9;
+mod kept;
 mod load;
 mod machine;
+mod partitions;
 mod report;
 mod wire;
 
@@ -38,7 +42,7 @@ pub struct Bench {
 
 type Take = fn(&Bench) -> io::Result<Reading>;
 
-const READINGS: &[(&str, Take)] = &[
+const READINGS: [(&str, Take); 8] = [
     ("H1", h1::take),
     ("H6", h6::take),
     ("H7", h7::take),
@@ -46,6 +50,7 @@ const READINGS: &[(&str, Take)] = &[
     ("H9", h9::take),
     ("H10", h10::take),
     ("H12", h12::take),
+    ("partitions", partitions::take),
 ];
 
 const USAGE: &str = "\
@@ -59,11 +64,14 @@ cargo bench --bench readings -- [H1 H6 H7 H8 H9 H10 H12] [--rounds N] [--overrid
   H10  ten thousand connections, against ten; memory of an idle one
   H12  device bytes per payload; restart after kill -9
 
+  Growth curves, each taken once and drawn as an SVG file beside last.json:
+  partitions    1 to 10,000, the same rate in all
+
 Starts `gannet serve` on a free loopback port with data under target/, on a core of its own. GANNET=path measures that
 binary instead of the one of this checkout. Nothing else should be running: the load average is noted with the figures.";
 
 fn main() -> io::Result<()> {
-    let mut named: Vec<String> = Vec::new();
+    let mut named: Vec<&str> = Vec::new();
     let mut overrides = Vec::new();
     let mut rounds = 3;
     let mut arguments = std::env::args().skip(1);
@@ -74,13 +82,13 @@ fn main() -> io::Result<()> {
             "--bench" => asked = true,
             "--rounds" => rounds = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(rounds).max(1),
             "--override" => overrides.extend(arguments.next()),
-            name if READINGS.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) => {
-                named.push(name.to_uppercase())
-            }
-            _ => {
-                println!("{USAGE}");
-                return Ok(());
-            }
+            name => match READINGS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                Some((known, _)) => named.push(known),
+                None => {
+                    println!("{USAGE}");
+                    return Ok(());
+                }
+            },
         }
     }
     if !asked {
@@ -97,7 +105,7 @@ fn main() -> io::Result<()> {
         overrides,
     };
     let mut report = Report::new(machine::facts(bench.directory.path()));
-    for (name, take) in READINGS.iter().filter(|(name, _)| named.is_empty() || named.iter().any(|n| n == name)) {
+    for (name, take) in READINGS.iter().filter(|(name, _)| named.is_empty() || named.contains(name)) {
         eprintln!("{name} …");
         let begin = Instant::now();
         match take(&bench) {
@@ -107,7 +115,11 @@ fn main() -> io::Result<()> {
     }
     report.finish(machine::load_average());
     print!("{}", report.table());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/readings/last.json");
-    std::fs::write(&path, report.json())?;
-    Ok(())
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/readings");
+    for (name, outcome) in &report.readings {
+        if let Ok((Reading { curve: Some(curve), .. }, _)) = outcome {
+            curve.draw(&directory.join(format!("{name}.svg")))?;
+        }
+    }
+    kept::keep(&directory.join("last.json"), &report, &READINGS.map(|(name, _)| name))
 }

@@ -1,13 +1,16 @@
-//! Figures, their floors and ratios, as a table for people and as JSON for everything else.
+//! Figures, their floors and ratios, and growth curves, as a table for people.
 
 use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
+use crate::curve::Curve;
+
 /// What one question brought to light.
 pub struct Reading {
     pub question: &'static str,
     pub rows: Vec<Row>,
+    pub curve: Option<Curve>,
 }
 
 /// One figure over all rounds.
@@ -44,14 +47,14 @@ impl Row {
     }
 
     /// Round by round, so that what slows both down cancels out.
-    fn ratios(&self) -> Option<Vec<f64>> {
+    pub fn ratios(&self) -> Option<Vec<f64>> {
         let (_, floor) = self.floor.as_ref()?;
         Some(self.values.iter().zip(floor).map(|(value, floor)| value / floor).collect())
     }
 }
 
 impl Target {
-    fn text(self) -> String {
+    pub fn text(self) -> String {
         let (sign, bound, stretch) = match self {
             Target::AtMost(bound, stretch) => ("≤", bound, stretch),
             Target::AtLeast(bound, stretch) => ("≥", bound, stretch),
@@ -69,8 +72,8 @@ impl Target {
 
 /// Facts of the machine and everything that was read.
 pub struct Report {
-    facts: Vec<(&'static str, String)>,
-    readings: Vec<(&'static str, Result<(Reading, Duration), String>)>,
+    pub facts: Vec<(&'static str, String)>,
+    pub readings: Vec<(&'static str, Result<(Reading, Duration), String>)>,
 }
 
 impl Report {
@@ -109,42 +112,28 @@ impl Report {
                 }
             };
             line(format!("{name}  {}  [{:.0} s]", reading.question, took.as_secs_f64()));
-            line(format!(
-                "  {:<56} {:>10} {:>23} {:>10} {:>7}  {:<13} floor",
-                "", "median", "min – max", "floor", "ratio", "target"
-            ));
+            if let Some(curve) = &reading.curve {
+                let points: String =
+                    curve.points.iter().map(|point| format!(" {:>10}", (curve.text)(*point))).collect();
+                line(format!("  {:<56}{points}", curve.along));
+                for panel in &curve.panels {
+                    for one in &panel.lines {
+                        let values: String = one.values.iter().map(|value| format!(" {:>10}", short(*value))).collect();
+                        line(format!("  {:<56}{values}", format!("{}, {}: {}", panel.title, panel.unit, one.name)));
+                    }
+                }
+            }
+            if !reading.rows.is_empty() {
+                line(format!(
+                    "  {:<56} {:>10} {:>23} {:>10} {:>7}  {:<13} floor",
+                    "", "median", "min – max", "floor", "ratio", "target"
+                ));
+            }
             for row in &reading.rows {
                 line(told(row));
             }
         }
         lines
-    }
-
-    pub fn json(&self) -> String {
-        let mut json = String::from("{\n  \"machine\": {");
-        for (index, (name, fact)) in self.facts.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            write!(json, "{comma}\n    {}: {}", quoted(name), quoted(fact)).expect("a String takes everything");
-        }
-        json.push_str("\n  },\n  \"readings\": [");
-        let mut comma = "";
-        for (name, outcome) in &self.readings {
-            match outcome {
-                Ok((reading, _)) => {
-                    for row in &reading.rows {
-                        write!(json, "{comma}\n    {}", row_json(name, row)).expect("a String takes everything");
-                        comma = ",";
-                    }
-                }
-                Err(error) => {
-                    write!(json, "{comma}\n    {{\"reading\": {}, \"error\": {}}}", quoted(name), quoted(error))
-                        .expect("a String takes everything");
-                    comma = ",";
-                }
-            }
-        }
-        json.push_str("\n  ]\n}\n");
-        json
     }
 }
 
@@ -164,24 +153,6 @@ fn told(row: &Row) -> String {
     text
 }
 
-fn row_json(reading: &str, row: &Row) -> String {
-    let list = |values: &[f64]| format!("[{}]", values.iter().map(|v| number(*v)).collect::<Vec<_>>().join(", "));
-    let mut fields = vec![
-        format!("\"reading\": {}", quoted(reading)),
-        format!("\"what\": {}", quoted(&row.what)),
-        format!("\"unit\": {}", quoted(row.unit)),
-        format!("\"median\": {}", number(median(&row.values))),
-        format!("\"rounds\": {}", list(&row.values)),
-    ];
-    if let (Some((name, floor)), Some(ratios)) = (&row.floor, row.ratios()) {
-        fields.push(format!("\"floor\": {}", quoted(name)));
-        fields.push(format!("\"floor_rounds\": {}", list(floor)));
-        fields.push(format!("\"ratio\": {}", number(median(&ratios))));
-    }
-    fields.extend(row.target.map(|target| format!("\"target\": {}", quoted(&target.text()))));
-    format!("{{{}}}", fields.join(", "))
-}
-
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
@@ -197,29 +168,11 @@ fn range(values: &[f64]) -> (f64, f64) {
 }
 
 /// Three digits that mean something.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     match value.abs() {
         unknown if unknown.is_nan() => "?".into(),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
-}
-
-/// JSON knows no infinities.
-fn number(value: f64) -> String {
-    if value.is_finite() { format!("{value:.4}") } else { "null".into() }
-}
-
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            control if control < ' ' => quoted.push(' '),
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

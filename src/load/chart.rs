@@ -1,5 +1,5 @@
 //! Line charts as SVG text, by own small code: colours come from the page's style sheet, so that one chart serves light and
-//! dark, print and file.
+//! dark, print and file. The benches draw with it too.
 
 use std::fmt::Write;
 
@@ -14,6 +14,7 @@ const BOTTOM: f64 = 46.0;
 /// About what a letter takes.
 const LETTER_WIDTH: f64 = 7.0;
 const LEGEND_LINE_HEIGHT: f64 = 18.0;
+const SHEET_GAP: f64 = 20.0;
 /// More points than pixels are not told apart.
 const POINTS_MAX: usize = 2000;
 /// Up to here each point is drawn, and says its value when it is pointed at.
@@ -60,6 +61,8 @@ pub fn light_style() -> String {
 pub enum Scale {
     Linear,
     Log,
+    /// As `Log`, from the lowest value to the highest, and the grid stands where the values are: for few of them.
+    Each,
     /// Percentiles: each further nine takes as much room as the one before.
     Nines,
 }
@@ -88,6 +91,30 @@ pub struct Chart {
     pub shaded: Vec<(f64, f64)>,
 }
 
+/// Drawings side by side, two to a line, as one `<svg>` element.
+pub fn sheet(narrow_svgs: &[String]) -> String {
+    let lines = narrow_svgs.len().div_ceil(2) as f64;
+    let (width, height) = (2.0 * NARROW_WIDTH + SHEET_GAP, lines * (HEIGHT + SHEET_GAP) - SHEET_GAP);
+    let mut svg = format!("<svg class=\"plot\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\">");
+    for (index, drawing) in narrow_svgs.iter().enumerate() {
+        let x = (index % 2) as f64 * (NARROW_WIDTH + SHEET_GAP);
+        let y = (index / 2) as f64 * (HEIGHT + SHEET_GAP);
+        let rest = drawing.strip_prefix("<svg ").expect("it is an element");
+        let _ = write!(svg, "<svg x=\"{x}\" y=\"{y}\" width=\"{NARROW_WIDTH}\" height=\"{HEIGHT}\" {rest}");
+    }
+    svg + "</svg>"
+}
+
+/// An `<svg>` element as a file of its own.
+pub fn standalone(svg: &str) -> String {
+    with_style(svg, &format!("{STYLE}svg.plot{{background:var(--paper)}}")) + "\n"
+}
+
+pub fn with_style(svg: &str, style: &str) -> String {
+    let (open, rest) = svg.split_once('>').expect("it is an element");
+    format!("{open}><style>{style}</style>{rest}")
+}
+
 /// Text that stands in markup.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -102,7 +129,7 @@ impl Scale {
     fn place(self, value: f64) -> f64 {
         match self {
             Scale::Linear => value,
-            Scale::Log => value.max(1e-9).log10(),
+            Scale::Log | Scale::Each => value.max(1e-9).log10(),
             Scale::Nines => (100.0 / (100.0 - value.clamp(0.0, 99.9999))).log10(),
         }
     }
@@ -112,7 +139,7 @@ impl Axis {
     /// Lowest and highest place, and where the grid stands.
     fn range(&self, values: impl Iterator<Item = f64> + Clone) -> (f64, f64, Vec<f64>) {
         let low = values.clone().fold(f64::INFINITY, f64::min);
-        let high = values.fold(f64::NEG_INFINITY, f64::max);
+        let high = values.clone().fold(f64::NEG_INFINITY, f64::max);
         if !low.is_finite() || !high.is_finite() {
             return (0.0, 1.0, vec![]);
         }
@@ -130,6 +157,12 @@ impl Axis {
                 let fine: &[f64] = if top - bottom <= 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
                 let ticks = decades.flat_map(|decade| fine.iter().map(move |part| part * 10f64.powi(decade)));
                 (bottom, top, ticks.filter(|tick| tick.log10() <= top + 1e-9).collect())
+            }
+            Scale::Each => {
+                let mut ticks: Vec<f64> = values.collect();
+                ticks.sort_by(f64::total_cmp);
+                ticks.dedup();
+                (Scale::Each.place(low), Scale::Each.place(high), ticks)
             }
             Scale::Nines => {
                 let ticks = vec![0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999];
@@ -320,8 +353,28 @@ mod tests {
     }
 
     #[test]
+    fn a_grid_stands_where_the_values_are() {
+        let mut chart = chart(vec![(16.0, 1.0), (64.0, 2.0), (1024.0, 3.0)], Scale::Linear);
+        (chart.x.scale, chart.shaded) = (Scale::Each, vec![]);
+        let svg = chart.svg();
+        assert!(svg.contains("points=\"74.0,") && svg.contains(" 844.0,"), "{svg}");
+        assert!(["16", "64", "1024"].iter().all(|value| svg.contains(&format!(">{value}</text>"))), "{svg}");
+    }
+
+    #[test]
+    fn a_sheet_holds_every_drawing_at_a_place_of_its_own() {
+        let drawing = chart(vec![(0.0, 1.0), (1.0, 2.0)], Scale::Linear).narrow_svg();
+        let file = standalone(&sheet(&vec![drawing; 3]));
+        assert_eq!((file.matches("<svg ").count(), file.matches("</svg>").count()), (4, 4));
+        for place in ["x=\"0\" y=\"0\"", "x=\"440\" y=\"0\"", "x=\"0\" y=\"350\""] {
+            assert!(file.contains(place), "{place}");
+        }
+        assert!(file.contains("viewBox=\"0 0 860 680\"><style>"));
+    }
+
+    #[test]
     fn a_chart_of_nothing_is_drawn_too() {
-        for scale in [Scale::Linear, Scale::Log, Scale::Nines] {
+        for scale in [Scale::Linear, Scale::Log, Scale::Each, Scale::Nines] {
             let svg = chart(vec![], scale).svg();
             assert!(svg.ends_with("</svg>") && !svg.contains("NaN") && !svg.contains("inf"));
         }

@@ -6,7 +6,7 @@
 //! `groups` is a load of its own: members of consumer groups that come and go.
 
 mod arguments;
-mod chart;
+pub mod chart;
 mod compare;
 mod consuming;
 mod file;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::chart::{Axis, Chart, STYLE, Scale, Series, escape};
+use super::chart::{self, Axis, Chart, Scale, Series, escape};
 use super::results::{Document, IntervalRow, Run, Spread};
 use super::table;
 use super::units::{short, short_us};
@@ -24,12 +24,11 @@ impl Plot {
 
     /// As a file of its own.
     pub fn standalone(&self) -> String {
-        self.with_style(&format!("{STYLE}svg.plot{{background:var(--paper)}}")) + "\n"
+        chart::standalone(&self.svg)
     }
 
     pub fn with_style(&self, style: &str) -> String {
-        let (open, rest) = self.svg.split_once('>').expect("it is an element");
-        format!("{open}><style>{style}</style>{rest}")
+        chart::with_style(&self.svg, style)
     }
 }
 
@@ -225,7 +224,7 @@ fn heat_map(document: &Document, title: &str, value: &dyn Fn(&Run) -> f64, text:
             columns.push(name);
         }
     }
-    let width = super::chart::WIDTH;
+    let width = chart::WIDTH;
     let cell_width = (width - ROW_LABELS - 16.0) / columns.len().max(1) as f64;
     let height = 62.0 + rows.len() as f64 * CELL_HEIGHT;
     let values: Vec<f64> = document.runs.iter().map(value).filter(|value| *value > 0.0).collect();
