@@ -22,7 +22,8 @@ pub struct Broker {
     pub port: u16,
     directory: PathBuf,
     command: Vec<String>,
-    /// Where it may run; of these it takes one.
+    environment: Vec<(String, String)>,
+    /// Where it may run; of these it takes one if it is not told otherwise.
     cores: Vec<usize>,
     child: Option<Child>,
 }
@@ -44,6 +45,11 @@ impl Counters {
 impl Broker {
     /// Starts on an empty directory, on one core.
     pub fn start(bench: &Bench, overrides: &[&str]) -> io::Result<Broker> {
+        Broker::start_in(bench, overrides, Vec::new())
+    }
+
+    /// The same with this in its environment.
+    pub fn start_in(bench: &Bench, overrides: &[&str], environment: Vec<(String, String)>) -> io::Result<Broker> {
         let directory = bench.directory.path().join("data");
         let _ = std::fs::remove_dir_all(&directory);
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -55,10 +61,9 @@ impl Broker {
         ];
         let overrides = overrides.iter().map(|text| text.to_string()).chain(bench.overrides.iter().cloned());
         let overrides = fixed.into_iter().chain(overrides);
-        let binary = std::env::var("GANNET").unwrap_or_else(|_| env!("CARGO_BIN_EXE_gannet").to_owned());
-        let mut command = vec![binary, "serve".into(), "--log-level".into(), "debug".into()];
+        let mut command = vec![binary(), "serve".into(), "--log-level".into(), "debug".into()];
         command.extend(overrides.flat_map(|text| ["--override".into(), text]));
-        let mut broker = Broker { port, directory, command, cores: bench.cores.clone(), child: None };
+        let mut broker = Broker { port, directory, command, environment, cores: bench.cores.clone(), child: None };
         broker.start_again()?;
         Ok(broker)
     }
@@ -69,6 +74,7 @@ impl Broker {
         unpin(&self.cores);
         let begin = Instant::now();
         let mut command = Command::new(&self.command[0]);
+        command.envs(self.environment.iter().cloned());
         command.args(&self.command[1..]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn()?);
         loop {
@@ -153,6 +159,11 @@ impl Drop for Broker {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// What is measured.
+pub fn binary() -> String {
+    std::env::var("GANNET").unwrap_or_else(|_| env!("CARGO_BIN_EXE_gannet").to_owned())
 }
 
 /// The lines `name number` that stand below "counted since the start".

@@ -23,6 +23,7 @@ pub struct Curve {
 pub struct Panel {
     pub title: &'static str,
     pub unit: &'static str,
+    pub scale: Scale,
     pub lines: Vec<Line>,
 }
 
@@ -39,7 +40,16 @@ impl Panel {
     pub fn of<P>(title: &'static str, unit: &'static str, points: &[P], lines: &[Shown<P>]) -> Panel {
         let line =
             |(name, value): &Shown<P>| Line { name: name.to_string(), values: points.iter().map(value).collect() };
-        Panel { title, unit, lines: lines.iter().map(line).collect() }
+        Panel::new(title, unit, lines.iter().map(line).collect())
+    }
+
+    pub fn new(title: &'static str, unit: &'static str, lines: Vec<Line>) -> Panel {
+        Panel { title, unit, scale: Scale::Linear, lines }
+    }
+
+    /// Where values differ by orders of magnitude.
+    pub fn log(self) -> Panel {
+        Panel { scale: Scale::Log, ..self }
     }
 
     fn chart(&self, curve: &Curve) -> Chart {
@@ -57,7 +67,7 @@ impl Panel {
         Chart {
             title: format!("{}, {}", self.title, self.unit),
             x: Axis { label: curve.along, scale: Scale::Each, text: curve.text },
-            y: Axis { label: self.title, scale: Scale::Linear, text: short },
+            y: Axis { label: self.title, scale: self.scale, text: short },
             series: self.lines.iter().map(series).collect(),
             shaded: Vec::new(),
         }

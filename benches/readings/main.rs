@@ -4,6 +4,9 @@
 //! It measures and never judges: no speed makes it fail.
 
 mod broker;
+mod connections;
+mod cores;
+mod crowd;
 mod curve;
 mod flood;
 mod floor;
@@ -15,10 +18,13 @@ mod h7;
 mod h8;
 mod h9;
 mod kept;
+mod linger;
 mod load;
 mod machine;
+mod memory;
 mod partitions;
 mod report;
+mod sizes;
 mod wire;
 
 use std::io;
@@ -42,7 +48,7 @@ pub struct Bench {
 
 type Take = fn(&Bench) -> io::Result<Reading>;
 
-const READINGS: [(&str, Take); 8] = [
+const READINGS: [(&str, Take); 13] = [
     ("H1", h1::take),
     ("H6", h6::take),
     ("H7", h7::take),
@@ -51,10 +57,15 @@ const READINGS: [(&str, Take); 8] = [
     ("H10", h10::take),
     ("H12", h12::take),
     ("partitions", partitions::take),
+    ("connections", connections::take),
+    ("sizes", sizes::take),
+    ("linger", linger::take),
+    ("cores", cores::take),
+    ("memory", memory::take),
 ];
 
 const USAGE: &str = "\
-cargo bench --bench readings -- [H1 H6 H7 H8 H9 H10 H12] [--rounds N] [--override key=value]…
+cargo bench --bench readings -- [NAME…] [--rounds N] [--override key=value]…
 
   H1   end to end at a low rate, against a round trip and a durable write     H2 to H5 and what else stands
   H6   small requests per second on one core, against an echo                 beside Apache Kafka:
@@ -66,6 +77,11 @@ cargo bench --bench readings -- [H1 H6 H7 H8 H9 H10 H12] [--rounds N] [--overrid
 
   Growth curves, each taken once and drawn as an SVG file beside last.json:
   partitions    1 to 10,000, the same rate in all
+  connections   1 to 10,000, the same rate in all
+  sizes         records of 16 B to 1 MiB
+  linger        linger.ms 0 to 20 by batch.size 1 KiB to 256 KiB
+  cores         1 and 2 of them, and what 4 to 16 shards would say to each other
+  memory        of a broker that is idle, that has much to look after, and under load; no curve
 
 Starts `gannet serve` on a free loopback port with data under target/, on a core of its own. GANNET=path measures that
 binary instead of the one of this checkout. Nothing else should be running: the load average is noted with the figures.";
