@@ -34,7 +34,7 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
     allow_connections(*CONNECTIONS.last().expect("a list") as u64)?;
     let points = CONNECTIONS.into_iter().map(|count| point(bench, count)).collect::<io::Result<Vec<Point>>>()?;
     let panels = vec![
-        Panel::of("Acknowledged", "µs", &points, &[("p50", |at| at.p50_us), ("p99", |at| at.p99_us)]),
+        Panel::of("Acknowledged", "µs", &points, &[("p50", |at| at.p50_us), ("p99", |at| at.p99_us)]).log(),
         Panel::of(
             "Processor, flushes",
             "of a message",

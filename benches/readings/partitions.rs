@@ -45,11 +45,12 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
             &points,
             &[
                 ("batches p50", |point| point.batched.p50_us),
-                ("p99", |point| point.batched.p99_us),
+                ("batches p99", |point| point.batched.p99_us),
                 ("single p50", |point| point.spread.p50_us),
-                ("p99", |point| point.spread.p99_us),
+                ("single p99", |point| point.spread.p99_us),
             ],
-        ),
+        )
+        .log(),
         Panel::of(
             "Processor of the broker",
             "µs/message",

@@ -33,14 +33,19 @@ pub struct Connection {
     /// What of `received` has been handed out.
     taken: usize,
     unsent: Vec<u8>,
+    /// How much is read at once: little, until much has come, since there may be thousands of these.
+    piece_bytes: usize,
 }
+
+const PIECE_BYTES: usize = 256 << 10;
+const SMALL_PIECE_BYTES: usize = 4 << 10;
 
 impl Connection {
     pub fn open(port: u16) -> io::Result<Connection> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Connection { stream, received: Vec::new(), taken: 0, unsent: Vec::new() })
+        Ok(Connection { stream, received: Vec::new(), taken: 0, unsent: Vec::new(), piece_bytes: SMALL_PIECE_BYTES })
     }
 
     pub fn ask<'a, M: Message<'a>>(&mut self, request: &M, version: i16) -> io::Result<Vec<u8>> {
@@ -106,12 +111,11 @@ impl Connection {
 
     /// Reads all that has come. The socket must not block.
     pub fn receive(&mut self) -> io::Result<()> {
-        const PIECE_BYTES: usize = 256 << 10;
         self.received.drain(..self.taken);
         self.taken = 0;
         loop {
             let before = self.received.len();
-            self.received.resize(before + PIECE_BYTES, 0);
+            self.received.resize(before + self.piece_bytes, 0);
             let outcome = self.stream.read(&mut self.received[before..]);
             let count = match outcome {
                 Ok(0) => return Err(io::Error::other("the broker closed the connection")),
@@ -120,9 +124,10 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             self.received.truncate(before + count);
-            if count < PIECE_BYTES {
+            if count < self.piece_bytes {
                 return Ok(());
             }
+            self.piece_bytes = PIECE_BYTES;
         }
     }
 
