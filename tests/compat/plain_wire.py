@@ -49,6 +49,12 @@ class Wire:
         self.text()
         return self.take("h"), self.text()
 
+    def delete_topic(self, name):
+        self.ask(20, 1, struct.pack(">i", 1) + text(name) + struct.pack(">i", 30_000))
+        self.take("ii")
+        self.text()
+        return self.take("h")
+
     def alter(self, name, configs, kind=2, validate_only=False):
         """(error, message)"""
         pairs = b"".join(text(key) + b"\0" + text(value) for key, value in configs.items())
