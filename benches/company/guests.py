@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""The company that benches/company/run keeps, one process each, of next to no processor of its own. Until SIGTERM; then what it did, as JSON.
+"""The company that benches/company/run and benches/soak/run keep, one process each, of next to no processor of its own. Until SIGTERM; then what it did, as JSON.
 
     guests.py silent HOST:PORT TOPIC PARTITIONS      consumers that never read, half a frame, and garbage
     guests.py cold HOST:PORT TOPIC PARTITIONS        one consumer from the beginning, over and over, as fast as it is served
     guests.py device PATH read|write MB/S            direct I/O in 512 KiB on a file of 1 GiB; 0 MB/s is as fast as it goes
-    guests.py floor PATH                             durable writes of 4 KiB, one after the other
+    guests.py floor PATH                             durable writes of 4 KiB, one each millisecond, from when it was due
+    guests.py group HOST:PORT TOPIC PARTITIONS       a member that heartbeats and commits every partition's offset five times a second
+    guests.py visitors HOST:PORT GANNET              connections that come and go, and every 20 s a topic that is created, used and deleted
 """
 import itertools
 import json
@@ -15,6 +17,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +29,7 @@ from plain_wire import Wire, text
 FETCH, FETCH_VERSION = 1, 11
 SILENT, FETCHES_EACH, FETCH_BYTES = 8, 8, 50 << 20
 GARBAGE_A_SECOND = 100
+FLOORS_A_SECOND = 1000
 FILE_BYTES, CHUNK_BYTES, THREADS = 1 << 30, 512 << 10, 4
 ended = threading.Event()
 
@@ -128,7 +132,7 @@ def cold(bootstrap, topic, partitions):
         size = struct.unpack(">i", wire.read(4))[0]
         came, wire.answer, wire.at = came + size, wire.read(size), 4
         wire.take("ihii")
-        wire.text()
+        wire.at += 2 + len(topic)
         got_any = False
         for _ in range(wire.take("i")):
             partition, code, *_, aborted = wire.take("ihqqqi")
@@ -187,15 +191,76 @@ def floor(path):
     if os.fstat(descriptor).st_size < span:
         whole = mmap.mmap(-1, span)
         os.pwritev(descriptor, [whole], 0)
+    began = time.perf_counter()
     while not ended.is_set():
-        began = time.perf_counter()
+        # One each millisecond, from when it was due: a device that stalls is not asked less.
+        due = began + len(times) / FLOORS_A_SECOND
+        time.sleep(max(0, due - time.perf_counter()))
+        start = max(due, time.perf_counter()) if not times or times[-1] < 1 else due
         os.pwritev(descriptor, [page], len(times) * 4096 % span)
-        times.append((time.perf_counter() - began) * 1000)
+        times.append((time.perf_counter() - start) * 1000)
     times.sort()
     return {"p50": times[len(times) // 2], "p99": times[len(times) * 99 // 100], "p99.9": times[len(times) * 999 // 1000], "writes": len(times)}
+
+
+def group(bootstrap, topic, partitions):
+    wire, name, counts, offset = Wire(bootstrap), "soak", dict(commits=0, joins=0, refused=0), 0
+    subscription = struct.pack(">hi", 0, 1) + text(topic) + struct.pack(">i", -1)
+    wire.ask(10, 0, text(name))
+    generation, member = -1, ""
+    while not ended.is_set():
+        if generation < 0:
+            # Any assignment will do: the offsets are what is wanted.
+            wire.ask(11, 2, text(name) + struct.pack(">ii", 10_000, 10_000) + text(member) + text("consumer") + struct.pack(">i", 1) + text("range") + struct.pack(">i", len(subscription)) + subscription)
+            _, code, generation = wire.take("ihi")
+            wire.text(), wire.text()
+            member = wire.text()
+            if code == 0:
+                wire.ask(14, 1, text(name) + struct.pack(">i", generation) + text(member) + struct.pack(">i", 1) + text(member) + struct.pack(">i", 0))
+                _, code = wire.take("ih")
+            counts["joins"] += 1
+            if code:
+                generation, member, counts["refused"] = -1, "", counts["refused"] + 1
+                ended.wait(0.5)
+                continue
+        offset += 1
+        parts = b"".join(struct.pack(">iqh", partition, offset, -1) for partition in range(int(partitions)))
+        wire.ask(8, 2, text(name) + struct.pack(">i", generation) + text(member) + struct.pack(">qi", -1, 1) + text(topic) + struct.pack(">i", int(partitions)) + parts)
+        wire.take("i")
+        wire.text()
+        codes = {wire.take("ih")[1] for _ in range(wire.take("i"))}
+        wire.ask(12, 0, text(name) + struct.pack(">i", generation) + text(member))
+        codes.add(wire.take("h"))
+        counts["commits"] += codes == {0}
+        if codes != {0}:
+            generation, counts["refused"] = -1, counts["refused"] + 1
+        ended.wait(0.2)
+    return counts
+
+
+def visitors(bootstrap, gannet):
+    counts, due, number = dict(connections=0, topics=0, topics_failed=0), time.monotonic(), 0
+    while not ended.is_set():
+        came = [connect(bootstrap) for _ in range(20)]
+        for index, made in enumerate(came):
+            made.sendall(frame(18, 0, b""))
+            if index % 2:
+                made.recv(4096)
+            made.close()
+        counts["connections"] += len(came)
+        if time.monotonic() >= due:
+            number, due = number + 1, time.monotonic() + 20
+            topic = f"passing-{number}"
+            command = [gannet, "load", "--bootstrap-server", bootstrap, "--quiet", "--threads", "1", "--topic", topic, "--create", "--partitions", "4", "--rate", "100", "--warm-up", "0s", "--duration", "3s"]
+            used = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+            code = Wire(bootstrap).delete_topic(topic)
+            counts["topics"] += 1
+            counts["topics_failed"] += used.returncode not in (0, 4) or code != 0
+        ended.wait(1)
+    return counts
 
 
 if __name__ == "__main__":
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: ended.set())
-    print(json.dumps({"silent": silent, "cold": cold, "device": device, "floor": floor}[sys.argv[1]](*sys.argv[2:])), flush=True)
+    print(json.dumps({"silent": silent, "cold": cold, "device": device, "floor": floor, "group": group, "visitors": visitors}[sys.argv[1]](*sys.argv[2:])), flush=True)

@@ -79,6 +79,11 @@ class Broker(compat.Gannet):
         peak, threads = int(status["VmHWM"].split()[0]) * 1024, int(status["Threads"])
         return {**versus.usage(pid), "peak_rss_bytes": peak, "threads": threads, "files": len(os.listdir(f"/proc/{pid}/fd"))}
 
+    def commit_method(self):
+        """As it said at its last start."""
+        with open(self.log) as file:
+            return [line.split(None, 1)[1].strip() for line in file if line.startswith("  commit ")][-1]
+
     def forget_peak(self):
         with open(f"/proc/{self.process.pid}/clear_refs", "w") as file:
             file.write("5")
@@ -127,3 +132,32 @@ def fill(broker, core, topic, mib, partitions, *configs, arguments=("--record-si
     settings = [f"--topic-config={setting}" for setting in configs]
     return load(broker, core, "--topic", topic, "--create", "--partitions", str(partitions), *settings, "--consumers", "0", "--warm-up", "0s", *arguments,
                 "--rate", str(rate_mib * 1024 // record), "--duration", f"{max(mib // rate_mib, 1)}s", "--producer-prop", "linger.ms=5", "--producer-prop", "batch.size=256k")
+
+
+GUESTS = (sys.executable, os.path.join(ROOT, "benches", "company", "guests.py"))
+
+
+def idle(core, *command, policy=os.SCHED_IDLE):
+    """Starts what takes of this core only what is left."""
+    def place():
+        os.sched_setaffinity(0, [core])
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+
+    with open(os.path.join(compat.CACHE, "company.log"), "ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, preexec_fn=place, start_new_session=True)
+    compat.STARTED_HERE.append(process)
+    return process
+
+
+def guest(core, *arguments):
+    return idle(core, *GUESTS, *map(str, arguments))
+
+
+def ended(process):
+    """Asks a guest to end; what it says it did."""
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    compat.STARTED_HERE.remove(process)
+    if process.returncode:
+        sys.exit(f"{process.args} ended with status {process.returncode}, see {compat.CACHE}/company.log")
+    return json.loads(said)
