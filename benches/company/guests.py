@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The company that benches/company/run and benches/soak/run keep, one process each, of next to no processor of its own. Until SIGTERM; then what it did, as JSON.
 
-    guests.py silent HOST:PORT TOPIC PARTITIONS      consumers that never read, half a frame, and garbage
+    guests.py silent HOST:PORT TOPIC PARTITIONS N    N consumers that never read, half a frame, and garbage
     guests.py cold HOST:PORT TOPIC PARTITIONS        one consumer from the beginning, over and over, as fast as it is served
     guests.py device PATH read|write MB/S            direct I/O in 512 KiB on a file of 1 GiB; 0 MB/s is as fast as it goes
     guests.py floor PATH                             durable writes of 4 KiB, one after the other
@@ -28,7 +28,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(
 from plain_wire import Wire, text
 
 FETCH, FETCH_VERSION = 1, 11
-SILENT, FETCHES_EACH, FETCH_BYTES = 8, 8, 50 << 20
+FETCHES_EACH, FETCH_BYTES = 8, 50 << 20
 GARBAGE_A_SECOND = 100
 FILE_BYTES, CHUNK_BYTES, THREADS = 1 << 30, 512 << 10, 4
 ended = threading.Event()
@@ -72,7 +72,7 @@ def garbage():
         ])
 
 
-def silent(bootstrap, topic, partitions):
+def silent(bootstrap, topic, partitions, count):
     asked = fetch(topic, [0] * int(partitions), FETCH_BYTES, FETCH_BYTES) * FETCHES_EACH
     mute, half, counts = {}, None, dict(silent_closed=0, half_closed=0, garbage_frames=0, garbage_closed=0)
     frames, poll = garbage(), select.poll()
@@ -84,7 +84,7 @@ def silent(bootstrap, topic, partitions):
         return made
 
     while not ended.is_set():
-        while len(mute) < SILENT:
+        while len(mute) < int(count):
             made = begin(asked)
             mute[made.fileno()] = made
         half = half or begin(struct.pack(">i", 1 << 20) + bytes(512 << 10))
@@ -153,10 +153,11 @@ def cold(bootstrap, topic, partitions):
 
 def device(path, verb, mb_per_s):
     if not os.path.exists(path) or os.path.getsize(path) < FILE_BYTES:
-        with open(path, "wb") as file:
+        with open(path + ".new", "wb") as file:
             for _ in range(FILE_BYTES >> 20):
                 file.write(os.urandom(1 << 20))
             os.fsync(file.fileno())
+        os.rename(path + ".new", path)
     descriptor = os.open(path, os.O_RDWR | os.O_DIRECT)
     turn, done, rate = itertools.count(), [0] * THREADS, float(mb_per_s) * 1e6
     began = time.monotonic()
