@@ -269,7 +269,9 @@ impl<S: Decide> Reactor<S> {
                 Token::Receive(slot) => net.on_receive(ring, slot, completion, now, welcome, events),
                 Token::Send(slot) => net.on_sent(ring, slot, completion, now, events),
                 Token::CommitWrite(index) | Token::CommitFlush(index) => commits.on_completion(index, completion),
-                Token::Open(index) | Token::Read(index) => events.extend(reads.on_completion(ring, index, completion)),
+                Token::Open(index) | Token::Read(index) => {
+                    events.extend(reads.on_completion(ring, now, index, completion))
+                }
             }
         }
         while let Some((commit, took_us)) = commits.take_committed() {
@@ -319,12 +321,13 @@ impl<S: Decide> Reactor<S> {
                     mailbox.send(to, message);
                 }
                 Effect::Commit { commit, block } => {
+                    reads.on_commit(now);
                     commits.begin(ring, commit, block.file, block.position, block.length(), |page| {
                         block.encode_into(page)
                     });
                 }
                 Effect::Read { operation, file, position, length } => {
-                    reads.begin(ring, operation, file, position, length)
+                    reads.begin(ring, now, operation, file, position, length)
                 }
                 Effect::Write { operation, file, position, bytes } => {
                     background.write(operation, file, position, bytes)
