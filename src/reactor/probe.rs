@@ -250,12 +250,14 @@ fn probe_on(path: &str, cores: &[usize]) -> io::Result<Vec<CommitProbe>> {
     measuring.join().unwrap_or_else(|_| Err(io::Error::other("the measuring thread died")))
 }
 
-/// The method to use: the thread, unless another is clearly better where it is worst and no worse where it is best.
+/// The method to use: the thread, unless another is clearly better where it is worst and no worse where it is best; four
+/// times better at the worst makes up for what so short a look cannot tell at the best.
 pub fn best_method(probes: &[CommitProbe]) -> Option<CommitProbe> {
     let best = probes.iter().min_by_key(|probe| probe.worst_us).copied()?;
     let thread = probes.iter().find(|probe| probe.method == CommitMethod::Thread).copied().unwrap_or(best);
-    let better = best.worst_us * 4 < thread.worst_us * 3 && best.idle_us <= thread.idle_us;
-    Some(if better { best } else { thread })
+    let clearly = best.worst_us * 4 < thread.worst_us * 3 && best.idle_us <= thread.idle_us;
+    let by_far = best.worst_us * 4 < thread.worst_us && best.idle_us * 4 <= thread.idle_us * 5;
+    Some(if clearly || by_far { best } else { thread })
 }
 
 fn median_us(method: CommitMethod, journal: JournalFile, core: Option<usize>) -> io::Result<u64> {
@@ -363,6 +365,9 @@ mod tests {
         assert_eq!(choose((100, 10), (80, 10)), CommitMethod::Thread);
         assert_eq!(choose((100, 10), (60, 11)), CommitMethod::Thread);
         assert_eq!(choose((100, 10), (60, 10)), CommitMethod::RingDsync);
+        // Seen: the thread 40 times slower beside a busy core, and a microsecond faster at rest.
+        assert_eq!(choose((2132, 53), (55, 54)), CommitMethod::RingDsync);
+        assert_eq!(choose((2132, 53), (55, 90)), CommitMethod::Thread);
         assert!(best_method(&[]).is_none());
     }
 
