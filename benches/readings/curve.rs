@@ -9,6 +9,7 @@ use gannet::load::chart::{Axis, Chart, Scale, Series, sheet, standalone};
 use crate::Bench;
 use crate::broker::Broker;
 use crate::load::{self, Load};
+use crate::machine::Mount;
 use crate::report::short;
 
 pub struct Curve {
@@ -96,39 +97,42 @@ pub struct Found {
     pub cpu_us: f64,
     /// Bytes that the device wrote per byte of payload.
     pub written: f64,
-    /// Of commits, per 1000 messages.
+    /// Of the device, by whomever, per 1000 messages.
     pub flushes: f64,
 }
 
-/// What a broker of its own makes of a load.
+/// What a broker of its own makes of loads, one after the other.
 pub struct Trial<'a> {
     pub overrides: &'a [&'a str],
     pub partitions: i32,
     pub configs: &'a [(&'a str, &'a str)],
-    pub load: Load,
-    /// How long the same load goes on before, and how long it rests then, so that what is done once per partition is done.
+    pub loads: &'a [Load],
+    /// How long the first load goes on before, and how long it rests then, so that what is done once per partition is done.
     pub first: Option<(Duration, Duration)>,
 }
 
 impl Trial<'_> {
-    pub fn run(&self, bench: &Bench) -> io::Result<Found> {
-        let mut broker = Broker::start(bench, self.overrides)?;
+    pub fn run(&self, bench: &Bench) -> io::Result<Vec<Found>> {
+        let broker = Broker::start(bench, self.overrides)?;
         let topic = broker.create_topic(self.partitions, self.configs)?;
-        let mut before = 0;
         if let Some((lasts, rests)) = self.first {
-            before = load::run(bench, &broker, topic, Load { lasts, ..self.load })?.messages;
+            load::run(bench, &broker, topic, Load { lasts, ..self.loads[0] })?;
             thread::sleep(rests);
         }
-        let used = broker.usage();
-        let outcome = load::run(bench, &broker, topic, self.load)?;
-        let used = broker.usage().since(used);
-        let messages = outcome.messages as f64;
-        Ok(Found {
-            p50_us: outcome.end_to_end_us(0.5),
-            p99_us: outcome.end_to_end_us(0.99),
-            cpu_us: used.cpu_ns as f64 / 1000.0 / messages,
-            written: used.write_bytes as f64 / (messages * self.load.message_bytes as f64),
-            flushes: broker.stop()?.get("flushes") / (messages + before as f64) * 1000.0,
-        })
+        let mount = Mount::of(bench.directory.path());
+        let found = |load: &Load| {
+            let (used, flushed) = (broker.usage(), mount.device_flushes());
+            let outcome = load::run(bench, &broker, topic, *load)?;
+            let (used, flushed) = (broker.usage().since(used), mount.device_flushes() - flushed);
+            let messages = outcome.messages as f64;
+            Ok(Found {
+                p50_us: outcome.end_to_end_us(0.5),
+                p99_us: outcome.end_to_end_us(0.99),
+                cpu_us: used.cpu_ns as f64 / 1000.0 / messages,
+                written: used.write_bytes as f64 / (messages * load.message_bytes as f64),
+                flushes: flushed as f64 / messages * 1000.0,
+            })
+        };
+        self.loads.iter().map(found).collect()
     }
 }

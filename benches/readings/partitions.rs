@@ -32,11 +32,13 @@ struct Point {
 
 pub fn take(bench: &Bench) -> io::Result<Reading> {
     let write_back = format!("gannet.writeback.interval.ms={}", WRITE_BACK.as_millis());
-    let found = |partitions, load| {
+    let point = |partitions| {
         let first = (partitions >= MANY).then_some((Duration::from_secs(1), WRITE_BACK));
-        Trial { overrides: &[&write_back], partitions, configs: &[], load, first }.run(bench)
+        // What goes to every partition comes first.
+        let loads = &[SPREAD, BATCHED];
+        let found = Trial { overrides: &[&write_back], partitions, configs: &[], loads, first }.run(bench)?;
+        Ok(Point { spread: found[0], batched: found[1] })
     };
-    let point = |partitions| Ok(Point { batched: found(partitions, BATCHED)?, spread: found(partitions, SPREAD)? });
     let points = PARTITIONS.into_iter().map(point).collect::<io::Result<Vec<Point>>>()?;
     let panels = vec![
         Panel::of(
@@ -64,7 +66,7 @@ pub fn take(bench: &Bench) -> io::Result<Reading> {
             &[("batches", |point| point.batched.written), ("single", |point| point.spread.written)],
         ),
         Panel::of(
-            "Flushes",
+            "Device flushes",
             "per 1000 messages",
             &points,
             &[("batches", |point| point.batched.flushes), ("single", |point| point.spread.flushes)],

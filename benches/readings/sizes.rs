@@ -70,8 +70,8 @@ fn point(bench: &Bench, size: usize) -> io::Result<Point> {
         lasts: Duration::from_secs(5),
         warm_up: Duration::from_secs(1),
     };
-    let trial = Trial { overrides: &[], partitions: PARTITIONS, configs: &[LARGE], load, first: None };
-    Ok(Point { size, found: trial.run(bench)?, mb_per_s: at_most(bench, size)? })
+    let trial = Trial { overrides: &[], partitions: PARTITIONS, configs: &[LARGE], loads: &[load], first: None };
+    Ok(Point { size, found: trial.run(bench)?[0], mb_per_s: at_most(bench, size)? })
 }
 
 fn at_most(bench: &Bench, size: usize) -> io::Result<f64> {
