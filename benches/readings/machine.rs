@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
+use gannet::reactor::pin_to;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -61,7 +62,36 @@ pub fn facts(directory: &Path) -> Vec<(&'static str, String)> {
             format!("{} on {}, write cache {}, FUA {}", mount.kind, mount.device, queue("write_cache"), queue("fua")),
         ),
         ("load average at the start", load_average()),
+        ("taken away by the machine", stalls()),
     ]
+}
+
+/// What the machine takes away: threads that do nothing but look at the clock, one on each core.
+pub fn stalls() -> String {
+    const LASTS_NS: u64 = 2_000_000_000;
+    const GAP_NS: u64 = 100_000;
+    let watch = |core: usize| {
+        pin_to(Some(core));
+        let (begin, mut before, mut lost, mut longest) = (now_ns(), now_ns(), 0, 0);
+        while before < begin + LASTS_NS {
+            let now = now_ns();
+            let gap = now - before;
+            lost += if gap > GAP_NS { gap } else { 0 };
+            longest = longest.max(gap);
+            before = now;
+        }
+        (lost, longest)
+    };
+    let cores = allowed_cores();
+    let watching: Vec<_> = cores.iter().map(|&core| std::thread::spawn(move || watch(core))).collect();
+    let found: Vec<_> = watching.into_iter().map(|thread| thread.join().unwrap_or_default()).collect();
+    let lost: u64 = found.iter().map(|(lost, _)| lost).sum();
+    let longest = found.iter().map(|(_, longest)| *longest).max().unwrap_or(0);
+    format!(
+        "{:.1} % of the time of cores that only look at the clock, in gaps above 0.1 ms; the longest {:.1} ms",
+        lost as f64 * 100.0 / (LASTS_NS * cores.len() as u64) as f64,
+        longest as f64 / 1e6
+    )
 }
 
 /// Where a directory lives.
