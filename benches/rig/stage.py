@@ -1,4 +1,5 @@
 """What the programs beside it share: a broker of ours on one core, gannet load on another, and what the kernel says of both."""
+import ctypes
 import importlib.machinery
 import importlib.util
 import json
@@ -134,12 +135,14 @@ def fill(broker, core, topic, mib, partitions, *configs, arguments=("--record-si
                 "--rate", str(rate_mib * 1024 // record), "--duration", f"{max(mib // rate_mib, 1)}s", "--producer-prop", "linger.ms=5", "--producer-prop", "batch.size=256k")
 
 
+PRCTL, PR_SET_PDEATHSIG = ctypes.CDLL(None).prctl, 1
 GUESTS = (sys.executable, os.path.join(ROOT, "benches", "company", "guests.py"))
 
 
 def idle(core, *command, policy=os.SCHED_IDLE):
-    """Starts what takes of this core only what is left."""
+    """Starts what takes of this core only what is left, and ends with this program however that ends."""
     def place():
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.sched_setaffinity(0, [core])
         os.sched_setscheduler(0, policy, os.sched_param(0))
 
