@@ -47,11 +47,6 @@ def prepare(name, binary):
     return compat.CACHE
 
 
-def command():
-    """What this was asked for; paths of this machine are nobody else's."""
-    return [os.path.basename(part) if part.startswith("/") else part for part in sys.argv[1:]]
-
-
 def end_all():
     for process in list(compat.STARTED_HERE):
         compat.end(process)

@@ -116,8 +116,11 @@ fn runs_at<'a>(named: &'a [Named], point: &[(String, String)]) -> Vec<Option<&'a
     named.iter().map(|(_, document)| document.runs.iter().find(|run| run.point == *point)).collect()
 }
 
-/// What was found, in each, and how often the first's it is in the others. What nobody found is left out.
-fn rows(runs: &[Option<&Run>]) -> Vec<(&'static str, Vec<String>, Vec<String>)> {
+/// What was found, in each, and how often the first's it is in the others.
+type Row = (&'static str, Vec<String>, Vec<String>);
+
+/// What nobody found is left out.
+fn rows(runs: &[Option<&Run>]) -> Vec<Row> {
     let row = |(what, value, tell): Figure| {
         let values: Vec<f64> = runs.iter().map(|run| run.map_or(0.0, value)).collect();
         let told = |value: &f64| if *value > 0.0 { tell(*value) } else { "–".to_owned() };
@@ -154,8 +157,8 @@ fn figures() -> Vec<Figure> {
 /// What was not the same, so that nobody compares pears with apples unawares: what, and the value of each.
 fn differences(named: &[Named]) -> Vec<(String, String)> {
     let mut told = Vec::new();
-    let parts: [fn(&Document) -> &BTreeMap<String, String>; 4] =
-        [|d| &d.workload, |d| &d.producer, |d| &d.consumer, |d| &d.machine];
+    type Part = fn(&Document) -> &BTreeMap<String, String>;
+    let parts: [Part; 4] = [|d| &d.workload, |d| &d.producer, |d| &d.consumer, |d| &d.machine];
     for part in parts {
         let keys: BTreeSet<&String> = named.iter().flat_map(|(_, document)| part(document).keys()).collect();
         for key in keys {
