@@ -118,6 +118,11 @@ impl GannetConfig {
         self.memory_bytes.map_or(MEMORY_PER_CORE_BYTES, |bytes| bytes / u64::from(cores))
     }
 
+    /// Of that: what responses may hold at sockets that do not take them.
+    pub fn unsent_bytes_max(&self, cores: u16) -> u64 {
+        self.memory_per_core_bytes(cores) / 4
+    }
+
     /// Size of one journal file, in whole blocks of 4 KiB.
     pub fn journal_file_bytes(&self) -> u64 {
         (self.journal_bytes / u64::from(self.journal_files)) & !4095

@@ -12,6 +12,8 @@ pub trait Decide {
     fn next_deadline(&self) -> Option<Deadline>;
     /// False while the memory budget is spent: sockets are not read.
     fn accepts_requests(&self) -> bool;
+    /// So many bytes of responses wait at sockets that do not take them.
+    fn on_unsent_bytes(&mut self, _bytes: usize) {}
     /// Write everything back; answer what is parked.
     fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>);
     /// Nothing is dirty and nothing in flight.
@@ -45,6 +47,10 @@ impl Decide for Shard {
 
     fn accepts_requests(&self) -> bool {
         Shard::accepts_requests(self)
+    }
+
+    fn on_unsent_bytes(&mut self, bytes: usize) {
+        Shard::on_unsent_bytes(self, bytes);
     }
 
     fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>) {

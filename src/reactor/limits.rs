@@ -16,6 +16,9 @@ pub struct NetLimits {
     pub response_pause_bytes: usize,
     /// A connection with so many unsent response bytes is closed.
     pub response_bytes_max: usize,
+    /// With more unsent response bytes in all, a peer that takes none of its own is closed after `pressed_stall_ms`.
+    pub unsent_bytes_max: usize,
+    pub pressed_stall_ms: u64,
     /// `connections.max.idle.ms`; `u64::MAX` is never.
     pub idle_max_ms: u64,
     /// A peer that takes none of its responses for so long is closed.
@@ -30,6 +33,8 @@ impl Default for NetLimits {
             requests_in_flight_max: 128,
             response_pause_bytes: 8 << 20,
             response_bytes_max: 256 << 20,
+            unsent_bytes_max: 128 << 20,
+            pressed_stall_ms: 3000,
             idle_max_ms: 600_000,
             stalled_max_ms: 30_000,
         }

@@ -52,6 +52,8 @@ pub struct Net {
     group: BufferGroup,
     /// For bytes that came when no buffer of the group was free.
     spare: Vec<u8>,
+    /// Of all connections.
+    unsent_bytes: usize,
     limits: NetLimits,
     pool: OutgoingPool,
     /// Slots that got responses in this turn.
@@ -75,6 +77,7 @@ impl Net {
             live: 0,
             group: BufferGroup::register(ring, 0, RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?,
             spare: vec![0; RECEIVE_BUFFER_BYTES],
+            unsent_bytes: 0,
             limits,
             pool: OutgoingPool::default(),
             noted: Vec::new(),
@@ -91,6 +94,11 @@ impl Net {
         self.slots.iter().filter_map(|slot| slot.connection.as_ref()).all(|connection| {
             connection.phase == Phase::Shut || connection.in_flight == 0 && connection.queued_bytes() == 0
         })
+    }
+
+    /// What waits at sockets that do not take it.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
     }
 
     /// Takes no more connections.
@@ -373,7 +381,9 @@ impl Net {
         if connection.id != id || connection.phase == Phase::Shut {
             return;
         }
+        let before = connection.queued_bytes();
         connection.respond(response, &mut self.pool);
+        self.unsent_bytes += connection.queued_bytes() - before;
         if !std::mem::replace(&mut connection.noted, true) {
             self.noted.push(id.slot);
         }
@@ -450,7 +460,7 @@ impl Net {
     }
 
     pub fn on_sent(&mut self, ring: &mut Ring, slot: u32, completion: Completion, now: Time, events: &mut Vec<Event>) {
-        let Net { slots, pool, counters, .. } = self;
+        let Net { slots, pool, counters, unsent_bytes, .. } = self;
         let connection = slots[slot as usize].connection.as_mut().expect("a slot lives until its last completion");
         let count = completion.result.max(0) as usize;
         counters.sent_bytes += count as u64;
@@ -458,6 +468,7 @@ impl Net {
             connection.active_us = now.monotonic_us;
         }
         let waiting = connection.on_sent(count, pool);
+        *unsent_bytes -= count;
         match connection.phase {
             Phase::Shut => self.release(slot),
             _ if completion.result < 0 && !matches!(-completion.result, libc::EINTR | libc::EAGAIN) => {
@@ -482,10 +493,12 @@ impl Net {
     }
 
     fn release(&mut self, slot: u32) {
-        let Net { slots, pool, .. } = self;
+        let Net { slots, pool, unsent_bytes, .. } = self;
         let entry = &mut slots[slot as usize];
         let connection = entry.connection.as_mut().expect("released once");
+        let before = connection.queued_bytes();
         connection.discard_outgoing(pool);
+        *unsent_bytes -= before - connection.queued_bytes();
         if connection.receiving || connection.is_sending() {
             return;
         }
@@ -497,8 +510,10 @@ impl Net {
 
     /// Closes those that were idle or took nothing for too long.
     fn sweep(&mut self, now: Time, events: &mut Vec<Event>) {
-        let (idle_us, stalled_us) =
-            (self.limits.idle_max_ms.saturating_mul(1000), self.limits.stalled_max_ms.saturating_mul(1000));
+        let is_pressed = self.unsent_bytes > self.limits.unsent_bytes_max;
+        let pressed_ms = if is_pressed { self.limits.pressed_stall_ms } else { u64::MAX };
+        let stalled_ms = self.limits.stalled_max_ms.min(pressed_ms);
+        let (idle_us, stalled_us) = (self.limits.idle_max_ms.saturating_mul(1000), stalled_ms.saturating_mul(1000));
         for slot in 0..self.slots.len() as u32 {
             let Some(connection) = self.slots[slot as usize].connection.as_ref() else { continue };
             let quiet_us = now.monotonic_us.saturating_sub(connection.active_us);

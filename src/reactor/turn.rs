@@ -292,6 +292,7 @@ impl<S: Decide> Reactor<S> {
             self.net.stop_accepting();
             self.shard.begin_stop(now, &mut self.effects);
         }
+        self.shard.on_unsent_bytes(self.net.unsent_bytes());
         self.metrics.events += self.events.len() as u64;
         self.unpublished |= !self.events.is_empty();
         if let Some((_, events)) = &mut self.timed {
@@ -539,6 +540,17 @@ mod tests {
         let metrics = running.finish();
         assert_eq!(metrics.connections_stalled, 1);
         assert!(metrics.requests.total() < 100, "{metrics}");
+    }
+
+    #[test]
+    fn once_much_waits_in_all_a_peer_that_takes_nothing_is_closed_sooner() {
+        let limits = NetLimits { unsent_bytes_max: 1, pressed_stall_ms: 50, idle_max_ms: 1000, ..NetLimits::default() };
+        let running = Running::start(limits);
+        let mut stream = running.connect();
+        let frame = framed(ECHO, 1 << 20);
+        while stream.write_all(&frame).is_ok() {}
+        drop(stream);
+        assert_eq!(running.finish().connections_stalled, 1);
     }
 
     #[test]

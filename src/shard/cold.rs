@@ -84,7 +84,7 @@ enum AheadState {
 }
 
 /// The shortest read: the index is sparse, and a larger one costs little more.
-const READ_BYTES_MIN: usize = 64 * 1024;
+pub(super) const READ_BYTES_MIN: usize = 64 * 1024;
 /// The longest read of one piece.
 const READ_BYTES_MAX: usize = 8 << 20;
 /// Reads that complete an index are of this size.

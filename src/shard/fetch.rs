@@ -15,7 +15,12 @@ use crate::types::{BrokerId, Few, Map, PartitionId, ShardId, Time, TopicId};
 #[derive(Default)]
 pub(super) struct Fetches {
     pending: Map<Ticket, PendingFetch>,
+    /// Of responses at this core's sockets.
+    pub(super) unsent_bytes: usize,
 }
+
+/// What every fetch may get, however much its core's sockets do not take.
+const FETCH_BYTES_MIN: usize = 256 << 10;
 
 struct PendingFetch {
     caller: Caller,
@@ -166,11 +171,13 @@ impl Shard {
         Ok(())
     }
 
-    /// Bytes to wait for and bytes to send at most. Whoever waits for more than its quota allows would wait in vain.
+    /// Bytes to wait for and bytes to send at most: clients that do not take their responses must not hold more and more
+    /// memory. Whoever waits for more than it can get would wait in vain.
     fn fetch_bounds(&self, request: &FetchRequest<'_>, client_id: Option<&Arc<str>>) -> (u32, u32) {
         let max_bytes = (request.max_bytes.max(0) as u32).min(self.config.fetch_max_bytes);
         let min_bytes = request.min_bytes.max(0) as u32;
-        let allowed = self.fetch_bytes_max(client_id);
+        let room = self.storage.unsent_bytes_max().saturating_sub(self.fetches.unsent_bytes).max(FETCH_BYTES_MIN);
+        let allowed = self.fetch_bytes_max(client_id).min(u32::try_from(room).unwrap_or(u32::MAX));
         (if min_bytes < allowed { min_bytes } else { min_bytes.min(1) }, max_bytes.min(allowed))
     }
 

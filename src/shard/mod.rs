@@ -282,6 +282,11 @@ impl Shard {
         self.is_registered() && self.storage.accepts_requests(&self.journal)
     }
 
+    /// So many bytes of responses wait at this core's sockets: fetches get less, the more there are.
+    pub fn on_unsent_bytes(&mut self, bytes: usize) {
+        self.fetches.unsent_bytes = bytes;
+    }
+
     /// Begins a clean stop: parked fetches are answered, everything is written back and checkpointed.
     pub fn begin_stop(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.stopping = true;

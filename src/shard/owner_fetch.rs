@@ -6,11 +6,14 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::cold::ColdRead;
+use super::cold::{ColdRead, READ_BYTES_MIN};
 use super::{ConnectionId, Effect, Fetch, FetchPart, FetchResult, Message, Shard, Ticket, Timer};
 use crate::error_code::ErrorCode;
 use crate::log::{Log, LogRead};
 use crate::types::{Deadline, Few, LeaderEpoch, Map, Offset, ShardId, Time};
+
+/// One read gets at most the so-manieth part of the room that there is for reads.
+const READING_SHARE: usize = 8;
 
 #[derive(Default)]
 pub(super) struct OwnerFetches {
@@ -18,6 +21,8 @@ pub(super) struct OwnerFetches {
     /// What each session fetches here.
     sessions: Map<i32, u64>,
     asked: Map<u64, Asked>,
+    /// What the reads under way may bring.
+    reading_bytes: usize,
     /// The parked question of each connection of each core.
     parked: Map<(ShardId, ConnectionId), u64>,
 }
@@ -48,6 +53,7 @@ struct Asked {
     timer: Option<(Deadline, u64)>,
     /// Reads under way; while there are any it is not parked.
     reads: usize,
+    reading_bytes: usize,
     results: Few<FetchResult>,
 }
 
@@ -85,7 +91,8 @@ impl Shard {
             self.ask_part(fetched, part);
         }
         let token = self.token();
-        let asked = Asked { from, ticket, fetch, fetched, timer: None, reads: 0, results: Few::new() };
+        let asked =
+            Asked { from, ticket, fetch, fetched, timer: None, reads: 0, reading_bytes: 0, results: Few::new() };
         self.owner_fetches.asked.insert(token, asked);
         self.look(now, token, true, effects);
     }
@@ -230,6 +237,8 @@ impl Shard {
         let told = |result: &FetchResult| result.error_code != ErrorCode::None || result.diverging_epoch.is_some();
         if !cold.is_empty() {
             asked.reads = cold.len();
+            asked.reading_bytes = cold.iter().map(|read| read.max_bytes).sum();
+            self.owner_fetches.reading_bytes += asked.reading_bytes;
             self.owner_fetches.asked.insert(token, asked);
             for read in cold {
                 self.read_cold(now, read, effects);
@@ -255,7 +264,7 @@ impl Shard {
             all.into_iter().for_each(|index| fetched.make_ready(index));
         }
         let mut left = asked.fetch.max_bytes as usize;
-        let mut cold = Vec::new();
+        let (mut cold, mut room) = (Vec::new(), self.reading_room());
         for _ in 0..fetched.ready.len() {
             let first = asked.results.is_empty();
             if left == 0 && !first && !asked.fetch.everything {
@@ -270,6 +279,9 @@ impl Shard {
             left = left.saturating_sub(result.bytes());
             let is_idle = result.is_quiet() && read.is_none() && left > 0;
             if let Some(mut read) = read {
+                // The more is being read for others, the less: nobody knows yet who will take it.
+                read.max_bytes = read.max_bytes.min((room / READING_SHARE).max(READ_BYTES_MIN));
+                room = room.saturating_sub(read.max_bytes);
                 left = left.saturating_sub(read.max_bytes);
                 read.waiter = Some((token, asked.results.len()));
                 cold.push(read);
@@ -285,6 +297,11 @@ impl Shard {
             }
         }
         cold
+    }
+
+    /// What reads of segments may still bring into memory.
+    fn reading_room(&self) -> usize {
+        (self.storage.unsent_bytes_max() / 2).saturating_sub(self.owner_fetches.reading_bytes)
     }
 
     fn park(&mut self, now: Time, token: u64, mut asked: Asked, first: bool, effects: &mut Vec<Effect>) {
@@ -321,6 +338,7 @@ impl Shard {
         }
         asked.reads -= 1;
         if asked.reads == 0 {
+            self.owner_fetches.reading_bytes -= asked.reading_bytes;
             let asked = self.owner_fetches.asked.remove(&token).expect("just seen");
             self.answer_fetch(now, token, asked, effects);
         }

@@ -43,6 +43,56 @@ fn lengths_without_sense_close_their_connection_and_take_no_memory() {
     assert!(grown < 64 << 10, "{grown} KiB for {} silent clients", silent.len());
 }
 
+/// Asks for all of the four partitions, and for as much as there is of each.
+fn fetch_everything(topic: &str) -> Vec<u8> {
+    let mut frame = [&[0, 1, 0, 4, 0, 0, 0, 9, 0xff, 0xff][..], &(-1_i32).to_be_bytes()].concat();
+    for number in [1000, 1, 64 << 20] {
+        frame.extend(i32::to_be_bytes(number));
+    }
+    frame.extend([0, 0, 0, 0, 1, 0, topic.len() as u8]);
+    frame.extend(topic.bytes());
+    frame.extend(4_i32.to_be_bytes());
+    for partition in 0..4_i32 {
+        frame.extend(partition.to_be_bytes());
+        frame.extend(0_i64.to_be_bytes());
+        frame.extend((64_i32 << 20).to_be_bytes());
+    }
+    [&(frame.len() as i32).to_be_bytes(), &frame[..]].concat()
+}
+
+#[test]
+fn consumers_that_never_read_hold_no_more_memory_the_more_they_are() {
+    const SILENT: usize = 24;
+    let broker = Broker::start(&["gannet.memory.bytes=67108864", "socket.request.max.bytes=2097152"]);
+    broker.create_topic("bait", 4);
+    let producer: BaseProducer = broker.client().create().expect("a producer");
+    let value = vec![b'x'; 800_000];
+    for number in 0..128 {
+        let record = BaseRecord::<(), _>::to("bait").partition(number % 4).payload(&value);
+        producer.send(record).expect("queued");
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(PATIENCE).expect("delivered");
+    let before = resident_kib(broker.pid());
+    let silent: Vec<TcpStream> = (0..SILENT)
+        .map(|_| {
+            let mut stream = broker.connect();
+            stream.write_all(&fetch_everything("bait")).expect("sent");
+            stream
+        })
+        .collect();
+    let announced = silent.iter().map(|stream| {
+        let mut length = [0; 4];
+        while stream.peek(&mut length).expect("an answer begins") < 4 {}
+        u64::from(u32::from_be_bytes(length))
+    });
+    let announced: u64 = announced.sum();
+    assert!(announced < 100 << 20, "{announced} bytes for {SILENT} clients");
+    let grown = resident_kib(broker.pid()).saturating_sub(before);
+    assert!(grown < 150 << 10, "{grown} KiB for {SILENT} clients");
+    assert!(exchange(&mut broker.connect(), API_VERSIONS).is_ok());
+}
+
 #[test]
 fn frames_that_do_not_read_close_their_connection_and_no_other() {
     let broker = Broker::start(&[]);

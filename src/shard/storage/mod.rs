@@ -58,6 +58,7 @@ pub(super) struct Storage {
 }
 
 struct Limits {
+    unsent_bytes: usize,
     tail_bytes: usize,
     dirty_bytes: usize,
     pending_bytes: u64,
@@ -122,6 +123,7 @@ impl Storage {
         Storage {
             operations: Map::default(),
             limits: Limits {
+                unsent_bytes: config.gannet.unsent_bytes_max(shards) as usize,
                 tail_bytes: memory / 2,
                 dirty_bytes: (memory / 4).min(journal),
                 pending_bytes: (journal as u64 / 4).min(memory as u64 / 8),
@@ -170,6 +172,10 @@ impl Storage {
             || self.dirty_bytes < self.limits.dirty_bytes
                 && self.tail_bytes < self.limits.tail_bytes + self.limits.dirty_bytes
                 && journal.pending_bytes() < self.limits.pending_bytes
+    }
+
+    pub fn unsent_bytes_max(&self) -> usize {
+        self.limits.unsent_bytes
     }
 
     pub fn begin_stop(&mut self) {
