@@ -354,10 +354,10 @@ impl Shards<'_> {
             response_pause_bytes,
             // What was asked before reading paused may still be answered.
             response_bytes_max: response_pause_bytes.saturating_add(2 * self.config.fetch_max_bytes as usize),
-            pressed_stall_ms: NetLimits::default().pressed_stall_ms,
             unsent_bytes_max: gannet.unsent_bytes_max(self.cores.len() as u16) as usize,
             idle_max_ms: u64::try_from(self.config.connections_max_idle_ms).unwrap_or(u64::MAX),
             stalled_max_ms: gannet.connection_stall_ms,
+            ..NetLimits::default()
         }
     }
 }

@@ -544,9 +544,11 @@ mod tests {
 
     #[test]
     fn once_much_waits_in_all_a_peer_that_takes_nothing_is_closed_sooner() {
-        let limits = NetLimits { unsent_bytes_max: 1, pressed_stall_ms: 50, idle_max_ms: 1000, ..NetLimits::default() };
+        let limits =
+            NetLimits { unsent_bytes_max: 1, pressed_stall_ms: 50, stalled_max_ms: u64::MAX, ..NetLimits::default() };
         let running = Running::start(limits);
         let mut stream = running.connect();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).expect("a time-out");
         let frame = framed(ECHO, 1 << 20);
         while stream.write_all(&frame).is_ok() {}
         drop(stream);
