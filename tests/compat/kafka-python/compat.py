@@ -356,7 +356,9 @@ def member(m):
 
     reader.subscribe([m.topic], listener=Owned())
     while not m.left.is_set():
-        batches = reader.poll(200)
+        # Longer than a rebalance takes: when a poll ends in the middle of one that the leader began over new metadata, 3.0.12 takes its own
+        # assignment for done before it is applied, and stops sending heartbeats for good.
+        batches = reader.poll(5000)
         m.read((message.topic, message.partition, message.offset) for batch in batches.values() for message in batch)
         read = read or bool(batches)
         commit()
