@@ -123,6 +123,11 @@ impl GannetConfig {
         self.memory_per_core_bytes(cores) / 4
     }
 
+    /// Besides: what is read of segments before a reader asks for it.
+    pub fn read_ahead_bytes_max(&self, cores: u16) -> u64 {
+        self.memory_per_core_bytes(cores) / 8
+    }
+
     /// Size of one journal file, in whole blocks of 4 KiB.
     pub fn journal_file_bytes(&self) -> u64 {
         (self.journal_bytes / u64::from(self.journal_files)) & !4095

@@ -13,7 +13,7 @@ use super::{Effect, FileError, FileKind, FileName, Shard};
 use crate::error_code::ErrorCode;
 use crate::log::Location;
 use crate::record::{self, BatchError};
-use crate::types::{Offset, PartitionId, Time, Timestamp};
+use crate::types::{Deadline, Offset, PartitionId, Time, Timestamp};
 
 /// What a fetch wants from disk.
 #[derive(Clone, Debug)]
@@ -61,9 +61,11 @@ pub(super) enum IndexReader {
     Cleaning,
 }
 
-#[derive(Default)]
 pub(super) struct Cold {
-    ahead: VecDeque<Ahead>,
+    /// Oldest first.
+    ahead: Vec<Ahead>,
+    ahead_bytes: usize,
+    ahead_bytes_max: usize,
     loaded_indexes: VecDeque<(PartitionId, Offset)>,
     /// Files of this log are about to change their names: whoever wants to read them waits.
     held: Option<PartitionId>,
@@ -80,7 +82,52 @@ struct Ahead {
 
 enum AheadState {
     Reading { waiters: Vec<(u64, usize)> },
-    Ready(Vec<Bytes>),
+    Ready { records: Vec<Bytes>, abandoned_after: Deadline },
+}
+
+impl Ahead {
+    /// What it may bring into memory.
+    fn bytes(&self) -> usize {
+        self.read.max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX)
+    }
+
+    fn is_for(&self, partition: PartitionId, offset: Offset) -> bool {
+        self.read.partition == partition && self.read.offset == offset
+    }
+
+    fn is_abandoned(&self, now: Time) -> bool {
+        matches!(self.state, AheadState::Ready { abandoned_after, .. } if abandoned_after <= now.monotonic_us)
+    }
+}
+
+impl Cold {
+    /// `ahead_bytes_max`: what chunks read ahead may hold.
+    pub fn new(ahead_bytes_max: usize) -> Cold {
+        Cold {
+            ahead: Vec::new(),
+            ahead_bytes: 0,
+            ahead_bytes_max,
+            loaded_indexes: VecDeque::new(),
+            held: None,
+            held_scans: Vec::new(),
+        }
+    }
+
+    fn remove_ahead(&mut self, index: usize) -> Ahead {
+        let ahead = self.ahead.remove(index);
+        self.ahead_bytes -= ahead.bytes();
+        ahead
+    }
+
+    /// Whether so much more may be read ahead. A chunk that its reader may yet come for stays: of many partitions read in
+    /// turn, the oldest is the next.
+    fn has_room_ahead(&mut self, now: Time, bytes: usize) -> bool {
+        while self.ahead_bytes + bytes > self.ahead_bytes_max {
+            let Some(index) = self.ahead.iter().position(|ahead| ahead.is_abandoned(now)) else { return false };
+            self.remove_ahead(index);
+        }
+        true
+    }
 }
 
 /// The shortest read: the index is sparse, and a larger one costs little more.
@@ -91,8 +138,8 @@ const READ_BYTES_MAX: usize = 8 << 20;
 const SCAN_BYTES: usize = 1 << 20;
 /// Chunks read ahead of one reader: one on its way to him, one on its way from the device.
 const AHEAD_CHUNKS: usize = 2;
-/// Chunks read ahead that one core keeps; the oldest goes first. With `READ_BYTES_MAX` this bounds their memory.
-const AHEAD_CHUNKS_MAX: usize = 16;
+/// A chunk whose reader has not come for it by then makes room for others.
+const ABANDONED_AFTER_MS: u64 = 2000;
 /// Index files of sealed segments kept in memory per core.
 const LOADED_INDEXES_MAX: usize = 64;
 /// No index file is longer: a 2 GiB segment has fewer entries.
@@ -100,23 +147,19 @@ const INDEX_BYTES_MAX: u32 = 16 << 20;
 
 impl Shard {
     pub(super) fn read_cold(&mut self, now: Time, read: ColdRead, effects: &mut Vec<Effect>) {
-        let same = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == read.offset;
-        if let Some(index) = self.cold.ahead.iter().position(same) {
-            match &mut self.cold.ahead[index].state {
-                AheadState::Reading { waiters } => waiters.extend(read.waiter),
-                AheadState::Ready(_) => {
-                    let Some(Ahead { state: AheadState::Ready(records), .. }) = self.cold.ahead.remove(index) else {
-                        unreachable!("just seen")
-                    };
-                    self.read_ahead(now, &read, &records, AHEAD_CHUNKS, effects);
-                    if let Some(waiter) = read.waiter {
-                        self.on_cold_read(now, waiter, Ok(records), effects);
-                    }
+        let (partition, offset) = (read.partition, read.offset);
+        if let Some(index) = self.cold.ahead.iter().position(|ahead| ahead.is_for(partition, offset)) {
+            if let AheadState::Reading { waiters } = &mut self.cold.ahead[index].state {
+                return waiters.extend(read.waiter);
+            }
+            if let AheadState::Ready { records, .. } = self.cold.remove_ahead(index).state {
+                self.read_ahead(now, &read, &records, AHEAD_CHUNKS, effects);
+                if let Some(waiter) = read.waiter {
+                    self.on_cold_read(now, waiter, Ok(records), effects);
                 }
             }
             return;
         }
-        let (partition, offset) = (read.partition, read.offset);
         self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
     }
 
@@ -125,12 +168,11 @@ impl Shard {
         let Some(last) = records.last().and_then(|batch| record::BatchHeader::parse(batch)) else { return };
         let mut offset = last.last_offset() + 1;
         for further in (0..count).rev() {
-            let known = |ahead: &&mut Ahead| ahead.read.partition == read.partition && ahead.read.offset == offset;
-            let Some(known) = self.cold.ahead.iter_mut().find(known) else {
+            let Some(known) = self.cold.ahead.iter_mut().find(|ahead| ahead.is_for(read.partition, offset)) else {
                 return self.start_ahead(now, ColdRead { offset, waiter: None, ..read.clone() }, further, effects);
             };
             known.further = further;
-            let AheadState::Ready(records) = &known.state else { return };
+            let AheadState::Ready { records, .. } = &known.state else { return };
             let Some(last) = records.last().and_then(|batch| record::BatchHeader::parse(batch)) else { return };
             offset = last.last_offset() + 1;
         }
@@ -142,13 +184,12 @@ impl Shard {
         if read.offset >= read.upto {
             return;
         }
-        if self.cold.ahead.len() == AHEAD_CHUNKS_MAX {
-            let ready = self.cold.ahead.iter().position(|ahead| matches!(ahead.state, AheadState::Ready(_)));
-            let Some(oldest) = ready else { return };
-            self.cold.ahead.remove(oldest);
+        let ahead = Ahead { read: read.clone(), further, state: AheadState::Reading { waiters: Vec::new() } };
+        if !self.cold.has_room_ahead(now, ahead.bytes()) {
+            return;
         }
-        let state = AheadState::Reading { waiters: Vec::new() };
-        self.cold.ahead.push_back(Ahead { read: read.clone(), further, state });
+        self.cold.ahead_bytes += ahead.bytes();
+        self.cold.ahead.push(ahead);
         let (partition, offset) = (read.partition, read.offset);
         self.start_scan(now, partition, Goal::Records(read), |log| log.locate(offset), effects);
     }
@@ -441,19 +482,20 @@ impl Shard {
         outcome: Result<Vec<Bytes>, ErrorCode>,
         effects: &mut Vec<Effect>,
     ) {
-        let same = |ahead: &Ahead| ahead.read.partition == read.partition && ahead.read.offset == read.offset;
-        let Some(index) = self.cold.ahead.iter().position(same) else { return };
+        let index = self.cold.ahead.iter().position(|ahead| ahead.is_for(read.partition, read.offset));
+        let Some(index) = index else { return };
         let Ahead { further, state, .. } = &mut self.cold.ahead[index];
         let further = *further;
         let AheadState::Reading { waiters } = state else { return };
         let waiters = std::mem::take(waiters);
         match &outcome {
             Ok(records) if waiters.is_empty() && !records.is_empty() => {
-                *state = AheadState::Ready(records.clone());
+                let abandoned_after = now.after_ms(ABANDONED_AFTER_MS);
+                *state = AheadState::Ready { records: records.clone(), abandoned_after };
                 self.read_ahead(now, read, records, further, effects);
             }
             outcome => {
-                self.cold.ahead.remove(index);
+                self.cold.remove_ahead(index);
                 if let Ok(records) = outcome {
                     self.read_ahead(now, read, records, AHEAD_CHUNKS, effects);
                 }

@@ -160,6 +160,7 @@ impl Shard {
         let mut quotas = quotas::Quotas::new(&start.config, start.shards);
         quotas.apply(start.image.quotas());
         let log_dirs = start.config.log_dirs.len();
+        let read_ahead_bytes_max = start.config.gannet.read_ahead_bytes_max(start.shards) as usize;
         let mut shard = Shard {
             id: start.id,
             shards: start.shards,
@@ -187,7 +188,7 @@ impl Shard {
             loads: groups::Loads::default(),
             inquiries: inquiries::Inquiries::default(),
             storage,
-            cold: cold::Cold::default(),
+            cold: cold::Cold::new(read_ahead_bytes_max),
             quotas,
             cleaning,
             compacting,

@@ -1,7 +1,7 @@
 //! Real shards above a machine that obeys at once: commits land when asked, files obey in the same turn, messages arrive in
 //! the next. What a shard allocates and says is counted, what this file does is not.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +10,10 @@ use gannet::coordinator::BrokerRegistration;
 use gannet::journal::{Journal, JournalBlock, JournalLayout, Run};
 use gannet::metadata::Endpoint;
 use gannet::protocol::{CreateTopicsResponse, decode_response};
-use gannet::shard::{CommitId, ConnectionId, Effect, Event, Found, Message, OperationId, Shard, ShardStart, recover};
+use gannet::shard::{
+    CommitId, ConnectionId, Effect, Event, FileChange, FileError, FileName, Found, Message, OperationId, Shard,
+    ShardStart, recover,
+};
 use gannet::types::{ShardId, Time, Uuid};
 
 use crate::allocations::{Allocations, note_places};
@@ -30,6 +33,11 @@ pub struct Cores {
     pub keeps_bytes: bool,
     pub blocks: Vec<JournalBlock>,
     pub written: Vec<Bytes>,
+    /// Whether files keep what is written to them.
+    pub keeps_files: bool,
+    files: HashMap<FileName, Vec<u8>>,
+    /// Asked of files, since the start.
+    pub read_bytes: u64,
     /// Between cores, since the start.
     pub messages_sent: u64,
     /// By the shards, since the start.
@@ -42,12 +50,17 @@ struct Core {
     shard: Shard,
     committing: VecDeque<CommitId>,
     done: Vec<OperationId>,
+    reads: VecDeque<Event>,
 }
 
 impl Cores {
     /// Clients are connected to the first.
     pub fn open(count: u16) -> Cores {
-        let config = Arc::new(BrokerConfig { log_dirs: vec!["memory".into()], ..BrokerConfig::default() });
+        Cores::open_as(count, BrokerConfig::default())
+    }
+
+    pub fn open_as(count: u16, config: BrokerConfig) -> Cores {
+        let config = Arc::new(BrokerConfig { log_dirs: vec!["memory".into()], ..config });
         let found = Found {
             cluster_id: "counts".into(),
             config: config.clone(),
@@ -85,7 +98,7 @@ impl Cores {
             let mut effects = Vec::new();
             let shard = Shard::open(now, start, &mut effects);
             opening.push(effects);
-            Core { shard, committing: VecDeque::new(), done: Vec::new() }
+            Core { shard, committing: VecDeque::new(), done: Vec::new(), reads: VecDeque::new() }
         };
         let mut cores = Cores {
             cores: starts.map(&mut open).collect(),
@@ -96,6 +109,9 @@ impl Cores {
             keeps_bytes: false,
             blocks: Vec::new(),
             written: Vec::new(),
+            keeps_files: false,
+            files: HashMap::new(),
+            read_bytes: 0,
             messages_sent: 0,
             allocated: Allocations::default(),
             notes_places: false,
@@ -145,6 +161,9 @@ impl Cores {
                 if let Some(commit) = self.cores[index].committing.pop_front() {
                     moved = true;
                     self.turn(index, Some(Event::Committed { commit }));
+                } else if let Some(read) = self.cores[index].reads.pop_front() {
+                    moved = true;
+                    self.turn(index, Some(read));
                 } else if !self.cores[index].done.is_empty() {
                     moved = true;
                     self.turn(index, None);
@@ -212,16 +231,35 @@ impl Cores {
                         self.blocks.push(block);
                     }
                 }
-                Effect::Write { operation, bytes, .. } => {
+                Effect::Write { operation, file, position, bytes } => {
                     core.done.push(operation);
+                    if self.keeps_files {
+                        let content = self.files.entry(file).or_default();
+                        assert_eq!(content.len() as u64, position);
+                        bytes.iter().for_each(|piece| content.extend_from_slice(piece));
+                    }
                     if self.keeps_bytes {
                         self.written.extend(bytes);
                     }
                 }
-                Effect::File { operation, .. } => core.done.push(operation),
+                Effect::Read { operation, file, position, length } => {
+                    self.read_bytes += u64::from(length);
+                    let content = self.files.get(&file).ok_or(FileError::NotFound);
+                    let bytes = content.map(|content| {
+                        let rest = &content[content.len().min(position as usize)..];
+                        Bytes::copy_from_slice(&rest[..rest.len().min(length as usize)])
+                    });
+                    core.reads.push_back(Event::Read { operation, bytes });
+                }
+                Effect::File { operation, change } => {
+                    core.done.push(operation);
+                    if let FileChange::Put { file, bytes } = change {
+                        self.files.insert(file, bytes.to_vec());
+                    }
+                }
                 // Room is looked at on a start, and what was not answered yet counts as enough.
                 Effect::Space { .. } => {}
-                Effect::Close { .. } | Effect::Mute { .. } | Effect::Read { .. } | Effect::Compact { .. } => {
+                Effect::Close { .. } | Effect::Mute { .. } | Effect::Compact { .. } => {
                     panic!("not in these tests: {effect:?}")
                 }
             }

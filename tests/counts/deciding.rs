@@ -1,6 +1,7 @@
 //! What a request costs the shard that decides it: allocations, copies, messages to other cores.
 
 use bytes::Bytes;
+use gannet::config::BrokerConfig;
 use gannet::protocol::{FetchResponse, ProduceResponse, decode_response};
 use gannet::types::Uuid;
 
@@ -257,4 +258,38 @@ fn a_fetch_that_waits_costs_no_messages_while_nothing_comes() {
         epoch += 1;
     });
     assert_eq!(waits, 3, "one there, one that says nothing is there, one at the end");
+}
+
+/// They are read in turn: a chunk read ahead of one waits until all others had theirs.
+#[test]
+fn what_a_consumer_of_many_partitions_gets_from_disk_was_read_once() {
+    const BATCHES: i64 = 64;
+    const MEMORY_BYTES: usize = 64 << 20;
+    let mut config = BrokerConfig::default();
+    config.gannet.memory_bytes = Some(MEMORY_BYTES as u64);
+    let mut cores = Cores::open_as(1, config);
+    cores.keeps_files = true;
+    let topic_id = cores.create_topic(PARTITIONS);
+    let batch = wire::batch(64 << 10);
+    for _ in 0..BATCHES {
+        cores.request(PRODUCER, wire::produce(topic_id, PARTITIONS, &batch));
+        cores.settle();
+    }
+    cores.pass_ms(60_000);
+    cores.responses.clear();
+    let mut next = [0; PARTITIONS as usize];
+    while next.iter().any(|offset| *offset < BATCHES) {
+        cores.request(CONSUMER, wire::fetch(topic_id, (0..).zip(next), NO_SESSION));
+        cores.settle();
+        let response = cores.take_response();
+        let (_, fetched) = decode_response::<FetchResponse>(&response, wire::FETCH_VERSION).expect("a response");
+        for partition in &fetched.responses[0].partitions {
+            assert_eq!(partition.error_code, 0);
+            next[partition.partition_index as usize] += (partition.records.bytes() / batch.len()) as i64;
+        }
+    }
+    // Half of the memory holds what came last. A chunk ends in a part of a batch, which the next one begins with.
+    let from_disk = (BATCHES as usize * PARTITIONS as usize * batch.len() - MEMORY_BYTES / 2) as u64;
+    let (read, most) = (cores.read_bytes, from_disk + from_disk / 4);
+    assert!((from_disk..most).contains(&read), "{read} bytes were read for {from_disk}");
 }
