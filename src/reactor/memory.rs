@@ -84,7 +84,9 @@ impl BufferPool {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.iter().position(fits).map(|index| kept.swap_remove(index))
         };
-        let fresh = || AlignedBuffer::new(bytes.next_power_of_two().min(Self::KEPT_BYTES_MAX).max(bytes));
+        // A read of a round size that begins within a page wants a page more: it would get twice of what it needs from a
+        // power of two.
+        let fresh = || AlignedBuffer::new(bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(PAGE_BYTES)));
         PooledBuffer { buffer: Some(kept.unwrap_or_else(fresh)), pool: self.clone() }
     }
 }
