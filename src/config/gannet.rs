@@ -118,12 +118,12 @@ impl GannetConfig {
         self.memory_bytes.map_or(MEMORY_PER_CORE_BYTES, |bytes| bytes / u64::from(cores))
     }
 
-    /// Of that: what responses may hold at sockets that do not take them.
+    /// Besides, a quarter as much: what responses may hold at sockets that do not take them.
     pub fn unsent_bytes_max(&self, cores: u16) -> u64 {
         self.memory_per_core_bytes(cores) / 4
     }
 
-    /// Besides: what is read of segments before a reader asks for it.
+    /// Besides, an eighth as much: what is read of segments before a reader asks for it.
     pub fn read_ahead_bytes_max(&self, cores: u16) -> u64 {
         self.memory_per_core_bytes(cores) / 8
     }
